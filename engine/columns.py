@@ -1,0 +1,106 @@
+"""A batch of events as typed columns, and what was refused of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Reason(StrEnum):
+    """Why an event cannot be scored. The names are the ``reason`` label of the metrics."""
+
+    TOMBSTONE = "tombstone"
+    TOO_LARGE = "too_large"
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    NOT_OBJECT = "not_object"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    NOT_FINITE = "not_finite"
+    BELOW_MINIMUM = "below_minimum"
+    EMPTY = "empty"
+    TOO_LONG = "too_long"
+    NOT_A_TIME = "not_a_time"
+    BEFORE_1970 = "before_1970"
+    IN_THE_FUTURE = "in_the_future"
+    WRONG_KEY = "wrong_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """An event that cannot be scored.
+
+    Args:
+        row: its place in the batch that was decoded.
+        reason: the kind of fault.
+        detail: a sentence for a person: the rule, and what was found.
+        account: the account it was sent for, where that much could be read.
+    """
+
+    row: int
+    reason: Reason
+    detail: str
+    account: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """``n`` events, one array a field.
+
+    Args:
+        rows: their places in the batch that was decoded; int64 ``[n]``, ascending.
+        event_ids: ``n`` event identifiers.
+        accounts: ``n`` account identifiers.
+        event_time_ms: milliseconds since 1970; int64 ``[n]``.
+        values: field name to its column ``[n]``: float32 for numbers, int64 for everything else
+            (hashes, milliseconds). These are the graph's inputs.
+    """
+
+    rows: NDArray[np.int64]
+    event_ids: list[str]
+    accounts: list[str]
+    event_time_ms: NDArray[np.int64]
+    values: Mapping[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.event_ids)
+
+    def take(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Columns:
+        """Return the events that a mask or an index array selects, in its order."""
+        index = np.flatnonzero(keep) if keep.dtype == np.bool_ else keep
+        places = index.tolist()
+        return Columns(
+            rows=self.rows[index],
+            event_ids=[self.event_ids[place] for place in places],
+            accounts=[self.accounts[place] for place in places],
+            event_time_ms=self.event_time_ms[index],
+            values={name: column[index] for name, column in self.values.items()},
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Columns]) -> Columns:
+        """Return the events of one or more parts, one after the other."""
+        first = parts[0]
+        return Columns(
+            rows=np.concatenate([each.rows for each in parts]),
+            event_ids=[event_id for each in parts for event_id in each.event_ids],
+            accounts=[account for each in parts for account in each.accounts],
+            event_time_ms=np.concatenate([each.event_time_ms for each in parts]),
+            values={
+                name: np.concatenate([each.values[name] for each in parts])
+                for name in first.values
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of a batch of records: each row is an event or a reject, never both."""
+
+    columns: Columns
+    rejects: list[Reject]

@@ -1,0 +1,59 @@
+"""The exception tree of riskstream.
+
+::
+
+    RiskstreamError
+    ├── ConfigError             a setting is unknown or has a wrong value
+    ├── SchemaError             an event schema contradicts itself
+    ├── BundleError             a bundle is missing, damaged, or of another format
+    ├── DeviceError             the requested device cannot run the graph
+    ├── HistoryError            a file of events cannot be read as one
+    ├── EmbeddedServerError     a server started by riskstream itself did not come up
+    └── Unavailable             a server is not reachable
+        ├── BrokerUnavailable   Kafka
+        └── StoreUnavailable    Redis
+
+Every message says the rule, then what was found, then what to do.
+"""
+
+from __future__ import annotations
+
+
+class RiskstreamError(Exception):
+    """The root: whatever riskstream raises on purpose."""
+
+
+class ConfigError(RiskstreamError):
+    """A setting is unknown, has the wrong type, or contradicts another."""
+
+
+class SchemaError(RiskstreamError):
+    """An event schema contradicts itself."""
+
+
+class BundleError(RiskstreamError):
+    """A bundle is missing, truncated, tampered with, or of another format version."""
+
+
+class DeviceError(RiskstreamError):
+    """The requested device cannot run the graph."""
+
+
+class HistoryError(RiskstreamError):
+    """A file of events is missing, unreadable, or lacks a column."""
+
+
+class EmbeddedServerError(RiskstreamError):
+    """A server that riskstream starts itself did not come up or went down."""
+
+
+class Unavailable(RiskstreamError):
+    """A server that riskstream depends on is not reachable."""
+
+
+class BrokerUnavailable(Unavailable):
+    """The Kafka broker is not reachable."""
+
+
+class StoreUnavailable(Unavailable):
+    """The state store (Redis) is not reachable or refuses to write."""

@@ -1,0 +1,201 @@
+"""Files of past events: parquet, CSV or JSON lines, as the stream would have carried them.
+
+Whatever the file, a history gives each event's JSON bytes in the order of event time. Training,
+offline scoring and replay decode these with the decoder of the stream, so that a file means the
+same everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from engine.columns import Columns, Decoded
+from engine.decode import Decoder
+from engine.errors import HistoryError
+from engine.history_files import nested, read_lines, read_table, sort_times
+from engine.schema import Schema
+
+_CHUNK = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some events of a history, in order.
+
+    Args:
+        values: their JSON bytes.
+        keys: their accounts, the topic's keys; None where there is none.
+        event_time_ms: their times; int64 ``[n]``.
+    """
+
+    values: list[bytes]
+    keys: list[bytes | None]
+    event_time_ms: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A file of events, sorted by event time (a stable sort).
+
+    Args:
+        schema: what an event looks like; a field's path names its column.
+        event_time_ms: int64 ``[n]``. An event whose time cannot be read stands beside its
+            predecessor in the file.
+        labels: float32 ``[n]``, NaN where unknown; None where the file has no labels.
+    """
+
+    schema: Schema
+    event_time_ms: NDArray[np.int64]
+    labels: NDArray[np.float32] | None
+    _table: pa.Table | None
+    _lines: list[bytes] | None
+
+    def __len__(self) -> int:
+        return len(self.event_time_ms)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        schema: Schema,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+    ) -> Self:
+        """Read a history.
+
+        Args:
+            path: a file that ends in .parquet, .csv, .jsonl or .ndjson (.csv.gz and .jsonl.gz
+                too).
+            schema: what an event looks like.
+            start_ms: leave out events before this time.
+            end_ms: leave out events from this time on.
+
+        Raises:
+            HistoryError: the file is missing, of another kind, or lacks a column.
+        """
+        lines = read_lines(path)
+        table = None
+        if lines is None:
+            table = read_table(path, schema)
+            times = sort_times(table, schema)
+            labels = _labels_of(table, schema)
+        else:
+            times, labels = _parse_lines(lines, schema)
+        order = _order(times, start_ms, end_ms)
+        return cls(
+            schema=schema,
+            event_time_ms=times[order],
+            labels=None if labels is None else labels[order],
+            _table=None if table is None else table.take(pa.array(order)),
+            _lines=None if lines is None else [lines[at] for at in order.tolist()],
+        )
+
+    def chunks(self, size: int = _CHUNK) -> Iterator[Chunk]:
+        """Yield the events in order, at most ``size`` at a time."""
+        for start in range(0, max(len(self), 1), size):
+            stop = min(start + size, len(self))
+            times = self.event_time_ms[start:stop]
+            if self._lines is not None:
+                values = self._lines[start:stop]
+                yield Chunk(values, [_key(value, self.schema) for value in values], times)
+            elif self._table is not None:
+                yield _chunk_of(self._table.slice(start, stop - start), self.schema, times)
+
+    def decode(self, decoder: Decoder, received_ms: int) -> Decoded:
+        """Decode the whole history; rows count from its start."""
+        parts, rejects, start = [], [], 0
+        for chunk in self.chunks():
+            part = decoder.decode(chunk.values, received_ms)
+            parts.append(replace(part.columns, rows=part.columns.rows + start))
+            rejects += [replace(each, row=each.row + start) for each in part.rejects]
+            start += len(chunk)
+        return Decoded(Columns.concatenate(parts), rejects)
+
+
+def _order(
+    times: NDArray[np.int64], start_ms: int | None, end_ms: int | None
+) -> NDArray[np.int64]:
+    order = np.argsort(times, kind="stable")
+    ordered = times[order]
+    first = 0 if start_ms is None else int(np.searchsorted(ordered, start_ms, side="left"))
+    last = len(order) if end_ms is None else int(np.searchsorted(ordered, end_ms, side="left"))
+    return order[first:last]
+
+
+def _chunk_of(table: pa.Table, schema: Schema, times: NDArray[np.int64]) -> Chunk:
+    columns = [table.column(field.path).to_pylist() for field in schema.streamed]
+    paths = [field.keys for field in schema.streamed]
+    if all(len(keys) == 1 for keys in paths):
+        names = [keys[0] for keys in paths]
+        events: list[Any] = [
+            dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)
+        ]
+    else:
+        events = [nested(paths, row) for row in zip(*columns, strict=True)]
+    accounts = table.column(schema.account.path).to_pylist()
+    return Chunk(
+        values=[orjson.dumps(event) for event in events],
+        keys=[None if account is None else str(account).encode() for account in accounts],
+        event_time_ms=times,
+    )
+
+
+def _labels_of(table: pa.Table, schema: Schema) -> NDArray[np.float32] | None:
+    if schema.label is None or schema.label.path not in table.column_names:
+        return None
+    column = table.column(schema.label.path).cast(pa.float32())
+    labels: NDArray[np.float32] = column.to_numpy(zero_copy_only=False).astype(np.float32)
+    return labels
+
+
+def _parse_lines(
+    lines: Sequence[bytes], schema: Schema
+) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
+    """Return the times and the labels of JSON lines; a line that is no event has neither."""
+    events = [_loads(line) for line in lines]
+    if lines and not any(isinstance(event, dict) for event in events):
+        raise HistoryError("each line of a JSON lines file must be an object, however: none is")
+    times = [_find(event, schema.event_time.keys) for event in events]
+    table = pa.table({schema.event_time.path: pa.array([_text(value) for value in times])})
+    label = schema.label
+    if label is None:
+        return sort_times(table, schema), None
+    found = [_find(event, label.keys) for event in events]
+    numbers = [float(value) if isinstance(value, int | float) else None for value in found]
+    labels = None
+    if any(number is not None for number in numbers):
+        labels = np.array([np.nan if n is None else n for n in numbers], dtype=np.float32)
+    return sort_times(table, schema), labels
+
+
+def _loads(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _find(event: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        event = event.get(key) if isinstance(event, dict) else None
+    return event
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def _key(value: bytes, schema: Schema) -> bytes | None:
+    account = _find(_loads(value), schema.account.keys)
+    return str(account).encode() if isinstance(account, str | int) else None

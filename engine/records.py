@@ -1,0 +1,210 @@
+"""What riskstream publishes: scores, alerts and dead letters, encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from engine.columns import Columns, Reject
+from engine.hashing import event_ids
+from engine.scorer import DECISIONS, Scored, Scorer
+
+#: How many hex digits of a bundle's digest a record carries.
+DIGEST_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record to publish: the key is the account where there is one."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When things happened, in milliseconds since 1970.
+
+    Args:
+        published: when each event was published; int64 ``[n]``.
+        received: when the batch arrived.
+        scored: when its scores were there.
+    """
+
+    published: NDArray[np.int64]
+    received: int
+    scored: int
+
+
+class Encoder:
+    """Encodes the scores of one scorer.
+
+    Every record names the model: its name, its version and the bundle's digest.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        manifest = scorer.manifest
+        self._amount = manifest.schema.amount
+        self._model = {
+            "model": manifest.name,
+            "model_version": manifest.version,
+            "bundle": scorer.bundle.digest[:DIGEST_SHOWN],
+        }
+
+    def scores(self, columns: Columns, scored: Scored, times: Times) -> list[Record]:
+        """Return one record for each of the ``n`` events, keyed by account."""
+        ids = event_ids("score", columns.accounts, columns.event_ids)
+        rows = zip(
+            ids,
+            columns.event_ids,
+            columns.accounts,
+            columns.event_time_ms.tolist(),
+            _rounded(scored.scores),
+            scored.decisions.tolist(),
+            scored.duplicate.tolist(),
+            scored.late.tolist(),
+            times.published.tolist(),
+            strict=True,
+        )
+        return [
+            Record(
+                account.encode(),
+                orjson.dumps(
+                    {
+                        "score_id": score_id,
+                        "event_id": event_id,
+                        "account": account,
+                        "event_time_ms": event_time_ms,
+                        "score": score,
+                        "decision": DECISIONS[decision],
+                        "duplicate": duplicate,
+                        "late": late,
+                        **self._model,
+                        "published_ms": published_ms,
+                        "received_ms": times.received,
+                        "scored_ms": times.scored,
+                    }
+                ),
+            )
+            for (
+                score_id,
+                event_id,
+                account,
+                event_time_ms,
+                score,
+                decision,
+                duplicate,
+                late,
+                published_ms,
+            ) in rows
+        ]
+
+    def alerts(
+        self, columns: Columns, scored: Scored, times: Times, values: Sequence[bytes | None]
+    ) -> list[Record]:
+        """Return a record for each event that is not approved, with its reasons.
+
+        Args:
+            columns: the batch's events.
+            scored: their scores.
+            times: when things happened.
+            values: the records that the batch was decoded from; an alert carries its event's own
+                fields, so that an analyst needs no second look-up.
+        """
+        places = sorted(scored.reasons)
+        if not places:
+            return []
+        picked = columns.take(np.array(places, dtype=np.int64))
+        ids = event_ids("alert", picked.accounts, picked.event_ids)
+        scores = _rounded(scored.scores)
+        return [
+            Record(
+                columns.accounts[place].encode(),
+                orjson.dumps(
+                    {
+                        "alert_id": alert_id,
+                        "event_id": columns.event_ids[place],
+                        "account": columns.accounts[place],
+                        "event_time_ms": int(columns.event_time_ms[place]),
+                        "score": scores[place],
+                        "decision": DECISIONS[scored.decisions[place]],
+                        "late": bool(scored.late[place]),
+                        "amount": self._amount_of(columns, place),
+                        "reasons": _reasons(scored, place),
+                        "event": orjson.Fragment(values[columns.rows[place]] or b"null"),
+                        **self._model,
+                        "published_ms": int(times.published[place]),
+                        "received_ms": times.received,
+                        "scored_ms": times.scored,
+                    }
+                ),
+            )
+            for alert_id, place in zip(ids, places, strict=True)
+        ]
+
+    def _amount_of(self, columns: Columns, place: int) -> float | None:
+        if self._amount is None:
+            return None
+        return float(str(columns.values[self._amount.name][place]))
+
+
+def _reasons(scored: Scored, place: int) -> list[dict[str, str | float]]:
+    return [
+        {"group": each.group.name, "text": each.group.text, "log_odds": round(each.log_odds, 3)}
+        for each in scored.reasons[place]
+        if each.log_odds > 0
+    ]
+
+
+def _rounded(scores: NDArray[np.float32]) -> list[float]:
+    rounded: list[float] = np.round(scores.astype(np.float64), 7).tolist()
+    return rounded
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a record came from: topic, partition, offset, and its time in ms since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+def dead_letter(
+    reject: Reject, key: bytes | None, value: bytes | None, origin: Origin, part_bytes: int
+) -> list[Record]:
+    """Return the dead letter of an event that cannot be scored.
+
+    The record's key and value are the original bytes, untouched. Reason and origin are headers. A
+    value that is larger than ``part_bytes`` is cut into parts, each a record of its own, so that
+    no event is too large to be kept.
+    """
+    headers = (
+        ("reason", str(reject.reason).encode()),
+        ("detail", reject.detail.encode("utf-8", "replace")),
+        ("topic", origin.topic.encode()),
+        ("partition", str(origin.partition).encode()),
+        ("offset", str(origin.offset).encode()),
+        ("timestamp_ms", str(origin.timestamp_ms).encode()),
+    )
+    if value is None or len(value) <= part_bytes:
+        return [Record(_short(key), value, headers)]
+    parts = [value[at : at + part_bytes] for at in range(0, len(value), part_bytes)]
+    return [
+        Record(
+            _short(key),
+            part,
+            (*headers, ("part", str(at + 1).encode()), ("parts", str(len(parts)).encode())),
+        )
+        for at, part in enumerate(parts)
+    ]
+
+
+def _short(key: bytes | None, most: int = 65_536) -> bytes | None:
+    return key if key is None else key[:most]

@@ -1,0 +1,205 @@
+"""Scoring a batch: waves through the graph, decisions, and the reasons of alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from engine.bundle import Bundle
+from engine.columns import Columns
+from engine.device import Device, choose, count_gpus
+from engine.errors import BundleError
+from engine.graph import Graph
+from engine.manifest import ReasonGroup, Thresholds
+from engine.waves import waves
+
+
+class Decision(StrEnum):
+    """What to do with an event, in the order of rising risk."""
+
+    APPROVE = "approve"
+    REVIEW = "review"
+    DECLINE = "decline"
+
+
+DECISIONS = tuple(Decision)
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """How far a group of features moved the score, in log-odds; more than 0 is towards risk."""
+
+    group: ReasonGroup
+    log_odds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The scores of ``n`` events of ``u`` accounts.
+
+    Args:
+        scores: calibrated probabilities; float32 ``[n]``.
+        decisions: indices into :data:`DECISIONS`; int64 ``[n]``.
+        duplicate: whether the account has seen the event's id before; bool ``[n]``.
+        late: whether the event is far older than its account's last; bool ``[n]``.
+        states: the accounts' new states; record array ``[u]``.
+        reasons: for each event that is not approved and no duplicate, its place to the
+            contributions, strongest first.
+    """
+
+    scores: NDArray[np.float32]
+    decisions: NDArray[np.int64]
+    duplicate: NDArray[np.bool_]
+    late: NDArray[np.bool_]
+    states: NDArray[Any]
+    reasons: Mapping[int, Sequence[Contribution]]
+
+
+class Scorer:
+    """The graphs of a bundle, ready to score.
+
+    Args:
+        bundle: the model.
+        device: where it runs.
+        threads: how many CPU threads one run of the graph may use.
+        thresholds: instead of the bundle's.
+
+    Raises:
+        BundleError: the graphs cannot be loaded or do not fit the manifest.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device = Device.AUTO,
+        threads: int = 1,
+        thresholds: Thresholds | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self.layout = bundle.manifest.state
+        self.thresholds = thresholds or bundle.manifest.thresholds
+        choice = choose(device, ort.get_available_providers(), count_gpus())
+        self.device_line = choice.line
+        self._model = Graph(bundle.model, choice, threads)
+        self._reasons = Graph(bundle.reasons, choice, threads)
+        self.provider = self._model.provider
+        self._check_graphs()
+
+    def score(
+        self, columns: Columns, states: NDArray[Any], account_index: NDArray[np.int64]
+    ) -> Scored:
+        """Score a batch.
+
+        Args:
+            columns: ``n`` events.
+            states: the states of the batch's accounts before it; record array ``[u]``, which
+                stays as it is.
+            account_index: each event's place in ``states``; int64 ``[n]``.
+        """
+        n = len(columns)
+        current = {dtype: np.ascontiguousarray(states[dtype]) for dtype in self.layout.sizes}
+        scores = np.empty(n, dtype=np.float32)
+        duplicate = np.empty(n, dtype=np.bool_)
+        late = np.empty(n, dtype=np.bool_)
+        alerts = _Alerts()
+        for wave in waves(account_index):
+            accounts = account_index[wave]
+            feeds = self._feeds(columns, wave, current, accounts)
+            result = self._model.run(feeds)
+            scores[wave] = result["score"]
+            duplicate[wave] = result["duplicate"]
+            late[wave] = result["late"]
+            alerted = (result["score"] >= self.thresholds.review) & ~result["duplicate"]
+            alerts.keep(wave, alerted, feeds)
+            for dtype, tensor in current.items():
+                tensor[accounts] = result[f"new_state_{dtype}"]
+        return Scored(
+            scores=scores,
+            decisions=self.decide(scores),
+            duplicate=duplicate,
+            late=late,
+            states=self._record(current, len(states)),
+            reasons=self._explain(alerts),
+        )
+
+    def decide(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the decision for each score, as an index into :data:`DECISIONS`."""
+        steps = np.array([self.thresholds.review, self.thresholds.decline], dtype=np.float32)
+        return np.searchsorted(steps, scores, side="right")
+
+    def _feeds(
+        self,
+        columns: Columns,
+        wave: NDArray[np.int64],
+        states: Mapping[str, NDArray[Any]],
+        accounts: NDArray[np.int64],
+    ) -> dict[str, NDArray[Any]]:
+        feeds = {name: column[wave] for name, column in columns.values.items()}
+        feeds |= {f"state_{dtype}": tensor[accounts] for dtype, tensor in states.items()}
+        return feeds
+
+    def _record(self, tensors: Mapping[str, NDArray[Any]], n: int) -> NDArray[Any]:
+        states = np.empty(n, dtype=self.layout.record)
+        for dtype, tensor in tensors.items():
+            states[dtype] = tensor
+        return states
+
+    def _explain(self, alerts: _Alerts) -> Mapping[int, Sequence[Contribution]]:
+        if not alerts.places:
+            return {}
+        contributions = self._reasons.run(alerts.feeds())["contributions"]
+        groups = self.manifest.reasons
+        reasons = {}
+        for place, row in zip(alerts.places, contributions.astype(float), strict=True):
+            strongest = np.argsort(-row, kind="stable")
+            reasons[place] = [Contribution(groups[at], row[at].item()) for at in strongest]
+        return reasons
+
+    def _check_graphs(self) -> None:
+        states = [f"state_{dtype}" for dtype in self.layout.sizes]
+        fields = [field.name for field in self.manifest.schema.streamed]
+        shared = [each.name for each in self.manifest.shared]
+        needed = {"score", "duplicate", "late", *(f"new_{name}" for name in states)}
+        for graph, what in ((self._model, "model"), (self._reasons, "reasons")):
+            strange = sorted(set(graph.inputs) - {*states, *fields, *shared})
+            if strange:
+                raise BundleError(
+                    f"the inputs of the {what} graph must be the manifest's fields, states and "
+                    f"shared entities, however: {strange}; export the bundle again"
+                )
+        missing = sorted(needed - set(self._model.outputs))
+        if missing or "contributions" not in self._reasons.outputs:
+            raise BundleError(
+                f"the graphs must have the outputs {sorted(needed)} and contributions, however: "
+                f"{missing or 'contributions'} missing; export the bundle again"
+            )
+
+
+class _Alerts:
+    """The graph inputs of the events to explain, as they were when the events were scored."""
+
+    def __init__(self) -> None:
+        self.places: list[int] = []
+        self._kept: list[dict[str, NDArray[Any]]] = []
+
+    def keep(
+        self,
+        wave: NDArray[np.int64],
+        alerted: NDArray[np.bool_],
+        feeds: Mapping[str, NDArray[Any]],
+    ) -> None:
+        if alerted.any():
+            self.places += wave[alerted].tolist()
+            self._kept.append({name: value[alerted] for name, value in feeds.items()})
+
+    def feeds(self) -> dict[str, NDArray[Any]]:
+        return {
+            name: np.concatenate([each[name] for each in self._kept]) for name in self._kept[0]
+        }

@@ -1,0 +1,80 @@
+"""How the value of a field in JSON becomes the value of its column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from engine.schema import Field, FieldType, TimeFormat
+
+#: The least and the greatest time an event can have: 1970 and the end of the year 9999.
+MIN_TIME_MS = 0
+MAX_TIME_MS = 253_402_300_799_999
+
+#: Stands for a time that is none, below every time there is.
+NO_TIME_MS = -(2**62)
+
+
+def json_type(field: Field) -> Any:
+    """Return the type that the field's JSON value must have, null aside."""
+    if field.type is FieldType.NUMBER:
+        return float
+    if field.type is FieldType.IDENTIFIER:
+        return str | int
+    if field.type is FieldType.CATEGORY:
+        return str | int | float | bool
+    return datetime if field.format is TimeFormat.ISO8601 else float
+
+
+def converter(field: Field) -> Callable[[list[Any]], list[Any]]:
+    """Return the function that turns the field's JSON values into values of its column.
+
+    Numbers stay floats, times become integer milliseconds since 1970, everything else becomes
+    text. None, which only an optional field has, becomes the default.
+    """
+    if field.type is FieldType.NUMBER:
+        convert: Callable[[list[Any]], list[Any]] = list
+    elif field.type is FieldType.TIMESTAMP:
+        to_ms = _TO_MS[field.format]
+        convert = lambda values: [to_ms(value) for value in values]  # noqa: E731
+    else:
+        convert = lambda values: [  # noqa: E731
+            value if value.__class__ is str else to_text(value) for value in values
+        ]
+    if field.required:
+        return convert
+    default = "" if field.default is None else field.default
+    return lambda values: convert([default if value is None else value for value in values])
+
+
+def to_text(value: str | int | float | bool) -> str:
+    """Return the text of an identifier or a category.
+
+    >>> to_text(17), to_text(True), to_text("a")
+    ('17', 'true', 'a')
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _from_datetime(value: datetime) -> int:
+    aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1000)
+
+
+def _from_seconds(value: float) -> int:
+    return _from_ms(value * 1000)
+
+
+def _from_ms(value: float) -> int:
+    return round(value) if math.isfinite(value) and abs(value) < 2**53 else NO_TIME_MS
+
+
+_TO_MS: dict[TimeFormat, Callable[[Any], int]] = {
+    TimeFormat.ISO8601: _from_datetime,
+    TimeFormat.EPOCH_S: _from_seconds,
+    TimeFormat.EPOCH_MS: _from_ms,
+}

@@ -1,0 +1,78 @@
+"""From a trained scorer to a bundle: export both graphs, check them, write the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+from engine.bundle import write_bundle
+from engine.errors import BundleError
+from engine.manifest import MODEL_FILE, REASONS_FILE, Manifest
+from export.graph import OPSET, export_model, export_reasons
+from export.parity import Parity, check_parity
+from models.training import TrainedScorer
+
+#: A graph larger than this holds something that it should not.
+_MOST_BYTES = 2_000_000
+
+
+def export_bundle(
+    trained: TrainedScorer,
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    created: datetime | None = None,
+) -> Parity:
+    """Write a trained scorer as a bundle.
+
+    Args:
+        trained: what :func:`models.training.train` returned.
+        folder: where to; created when missing.
+        name, version: of the bundle.
+        training: facts to keep beside the training's own settings and periods.
+        metrics: figures to keep beside those of the validation period.
+        created: when it was made; the present by default.
+
+    Returns:
+        The largest differences between the graphs and PyTorch.
+
+    Raises:
+        BundleError: a graph disagrees with PyTorch or is too large, or the folder cannot be
+            written. Nothing is written unless the graphs are right.
+    """
+    scorer, schema = trained.scorer.eval(), trained.schema
+    files = {
+        MODEL_FILE: export_model(scorer, schema),
+        REASONS_FILE: export_reasons(scorer, schema),
+    }
+    for file, content in files.items():
+        if len(content) > _MOST_BYTES:
+            raise BundleError(f"{file} must be at most {_MOST_BYTES:,} bytes: {len(content):,}")
+    parity = check_parity(scorer, schema, files[MODEL_FILE], files[REASONS_FILE])
+    manifest = Manifest(
+        name=name,
+        version=version,
+        pack=trained.config.scorer.pack,
+        family=trained.config.scorer.cell.name,
+        created=(created or datetime.now(UTC)).isoformat(timespec="seconds"),
+        schema=schema,
+        state=scorer.layout,
+        thresholds=trained.thresholds,
+        reasons=trained.config.scorer.reasons,
+        training={**trained.facts, **(training or {}), "config": trained.config.to_dict()},
+        metrics={"validation": dict(trained.metrics), **(metrics or {})},
+        versions=_versions(),
+    )
+    write_bundle(folder, manifest, files)
+    return parity
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: installed(name).split("+")[0] for name in ("torch", "onnx", "onnxscript")}
+    return {**packages, "opset": str(OPSET)}

@@ -1,0 +1,134 @@
+"""The scorer as ONNX graphs with a dynamic batch axis."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from engine.layout import StateLayout
+from engine.schema import FieldType, Schema
+from models.scorer import Scorer
+
+OPSET = 20
+
+#: Of the example batch that is traced; any size above 1 gives the same graph.
+_EXAMPLE = 3
+
+
+class _Graph(nn.Module):
+    """A scorer that takes positional tensors: its inputs, then its states."""
+
+    def __init__(self, scorer: Scorer, layout: StateLayout) -> None:
+        super().__init__()
+        self.scorer = scorer
+        self.names = scorer.inputs
+        self.dtypes = tuple(layout.sizes)
+
+    def arguments(self, tensors: Sequence[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return events and state by name."""
+        fields = len(self.names)
+        events = dict(zip(self.names, tensors[:fields], strict=True))
+        return events, dict(zip(self.dtypes, tensors[fields:], strict=True))
+
+
+class _StepGraph(_Graph):
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return score, duplicate, late and the new states."""
+        events, state = self.arguments(tensors)
+        out = self.scorer.step(events, state, {})
+        return out.score, out.duplicate, out.late, *(out.state[each] for each in self.dtypes)
+
+
+class _ReasonsGraph(_Graph):
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return the contributions."""
+        events, state = self.arguments(tensors)
+        return (self.scorer.contributions(events, state, {}),)
+
+
+def export_model(scorer: Scorer, schema: Schema) -> bytes:
+    """Return the scoring graph.
+
+    Inputs: the scorer's fields by name, ``[batch]``; ``state_<dtype> [batch, size]``. Outputs:
+    ``score`` float32, ``duplicate`` and ``late`` bool, each ``[batch]``; ``new_state_<dtype>``.
+    """
+    layout = scorer.layout
+    outputs = ["score", "duplicate", "late", *(f"new_state_{each}" for each in layout.sizes)]
+    return _export(_StepGraph(scorer, layout), schema, layout, outputs)
+
+
+def export_reasons(scorer: Scorer, schema: Schema) -> bytes:
+    """Return the reasons graph: the same inputs; ``contributions`` float32 ``[batch, groups]``."""
+    layout = scorer.layout
+    return _export(_ReasonsGraph(scorer, layout), schema, layout, ["contributions"])
+
+
+def _export(graph: _Graph, schema: Schema, layout: StateLayout, outputs: list[str]) -> bytes:
+    examples = _examples(graph.names, schema, layout)
+    names = [*graph.names, *(f"state_{each}" for each in layout.sizes)]
+    batch = torch.export.Dim("batch")
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            graph.eval(),
+            tuple(examples),
+            input_names=names,
+            output_names=outputs,
+            dynamic_shapes=(tuple({0: batch} for _ in examples),),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+        )
+    if program is None:
+        raise RuntimeError("the exporter must return a program, however: it returned none")
+    return _stripped(program.model_proto)
+
+
+def _examples(names: Sequence[str], schema: Schema, layout: StateLayout) -> list[Tensor]:
+    types = {each.name: each.type for each in schema.streamed}
+    fields = [
+        torch.zeros(_EXAMPLE, dtype=torch.float32 if types[name] is FieldType.NUMBER else torch.int64)
+        for name in names
+    ]
+    states = [
+        torch.zeros(_EXAMPLE, size, dtype=getattr(torch, dtype))
+        for dtype, size in layout.sizes.items()
+    ]
+    return fields + states
+
+
+def _stripped(model: onnx.ModelProto) -> bytes:
+    """Return the graph without what only tells of its making: metadata, docstrings, names."""
+    del model.metadata_props[:]
+    del model.functions[:]
+    model.doc_string = ""
+    graph = model.graph
+    graph.name = "riskstream"
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    onnx.checker.check_model(model)
+    return model.SerializeToString(deterministic=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress lines and notices to itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

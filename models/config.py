@@ -1,0 +1,189 @@
+"""What a scorer is made of and how it is trained, as a pack's TOML files declare it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ConfigError
+from engine.manifest import ReasonGroup
+
+SCORER_FILE = "scorer.toml"
+TRAINING_FILE = "training.toml"
+
+#: The group of reasons that stands for the cell's state.
+MEMORY_GROUP = "sequence"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A feature or a cell: its name in the registry, and its options."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], key: str) -> Part:
+        """Read a part whose name stands under ``key``. Raises :class:`ConfigError`."""
+        if not isinstance(raw.get(key), str):
+            raise ConfigError(f"a part of a scorer must have a {key}, however: {dict(raw)}")
+        return cls(raw[key], {name: value for name, value in raw.items() if name != key})
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerConfig:
+    """What a scorer is made of.
+
+    Args:
+        pack: the pack it belongs to.
+        features: the features, in order.
+        cell: the sequence cell.
+        reasons: a group and its sentence for every group that the features name, and one for the
+            cell's state (``sequence``) if it has one; in the order of the reasons graph.
+        counterparty: the field of the event that names the other side; None for none.
+        ring: how many of an account's last events are kept.
+        late_after_s: an event this much older than the account's last is late.
+        hidden: the widths of the head's layers.
+        dropout: the share of units left out in training.
+        knots: the segments of each feature's quantile map.
+    """
+
+    pack: str
+    features: tuple[Part, ...]
+    cell: Part
+    reasons: tuple[ReasonGroup, ...]
+    counterparty: str | None = None
+    ring: int = 16
+    late_after_s: float = 86_400.0
+    hidden: tuple[int, ...] = (128, 64)
+    dropout: float = 0.1
+    knots: int = 16
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as the manifest holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> ScorerConfig:
+        """Read it from TOML. Raises :class:`ConfigError`."""
+        check_keys(cls, raw, SCORER_FILE)
+        values = dict(raw)
+        try:
+            values["features"] = tuple(Part.from_dict(each, "name") for each in raw["features"])
+            values["cell"] = Part.from_dict(raw["cell"], "family")
+            values["reasons"] = tuple(ReasonGroup(**each) for each in raw["reasons"])
+            values["hidden"] = tuple(raw.get("hidden", cls.hidden))
+            return cls(**values)
+        except KeyError as error:
+            raise ConfigError(f"{SCORER_FILE} must have {error}, however: it is missing") from None
+        except TypeError as error:
+            raise ConfigError(f"{SCORER_FILE} must be well-formed, however: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How a scorer is trained.
+
+    The history's last ``validation_days`` stop the training, calibrate it and set the thresholds.
+    The ``label_delay_days`` before them train nothing: their labels would not be known yet. The
+    first ``warm_up_days`` build up the state and train nothing either.
+
+    Args:
+        scorer: what is trained.
+        seed: of every random choice.
+        warm_up_days, label_delay_days, validation_days: see above.
+        epochs: the most passes over the training events.
+        patience: stop after this many epochs without a better average precision.
+        accounts: accounts in a batch.
+        steps: events of each account in a batch; gradients go back no further.
+        negatives: the share of the genuine events that is drawn, anew each epoch; those drawn
+            weigh its inverse, so that the scores stay probabilities.
+        learning_rate, weight_decay: of AdamW (Loshchilov & Hutter, 2019, arXiv:1711.05101).
+        rise: the share of the steps over which the learning rate rises, before its cosine fall.
+        clip: the largest norm of the gradient.
+        average: the decay of the moving average of the weights, which is the model that is kept.
+        review_share: the share of the events that is to be reviewed.
+        decline_precision: the least precision at which an event is declined.
+        threads: PyTorch's threads; 0 leaves them as they are.
+    """
+
+    scorer: ScorerConfig
+    seed: int = 0
+    warm_up_days: float = 30.0
+    label_delay_days: float = 7.0
+    validation_days: float = 8.0
+    epochs: int = 10
+    patience: int = 3
+    accounts: int = 128
+    steps: int = 48
+    negatives: float = 0.25
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    rise: float = 0.15
+    clip: float = 1.0
+    average: float = 0.99
+    review_share: float = 0.005
+    decline_precision: float = 0.9
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("negatives", "rise", "review_share", "decline_precision"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise ConfigError(
+                    f"{name} must be above 0 and at most 1, however: {getattr(self, name)}; "
+                    f"change it in {TRAINING_FILE}"
+                )
+        for name in ("epochs", "patience", "accounts", "steps", "validation_days"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(
+                    f"{name} must be above 0, however: {getattr(self, name)}; "
+                    f"change it in {TRAINING_FILE}"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as the manifest holds it."""
+        return {**asdict(self), "scorer": self.scorer.to_dict()}
+
+    def changed(self, **settings: Any) -> TrainConfig:
+        """Return it with other settings. Raises :class:`ConfigError` for an unknown one."""
+        check_keys(type(self), settings, "the settings of a training")
+        return replace(self, **settings)
+
+
+def load_train_config(folder: Path) -> TrainConfig:
+    """Read a pack's ``scorer.toml`` and ``training.toml``.
+
+    Raises:
+        ConfigError: a file is missing, is not TOML, or has an unknown or a wrong setting.
+    """
+    scorer = ScorerConfig.from_dict(_read(folder / SCORER_FILE))
+    raw = _read(folder / TRAINING_FILE)
+    if "scorer" in raw:
+        raise ConfigError(f"{TRAINING_FILE} must not have 'scorer': it stands in {SCORER_FILE}")
+    check_keys(TrainConfig, raw, TRAINING_FILE)
+    return TrainConfig(scorer=scorer, **raw)
+
+
+def check_keys(cls: type[Any], raw: Mapping[str, Any], where: str) -> None:
+    """Raise :class:`ConfigError` if a key is not a field of the dataclass ``cls``."""
+    known = [each.name for each in fields(cls)]
+    for key in raw:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ConfigError(f"{where} must only have known settings, however: {key!r}; {hint}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"a pack must be a folder with {path.name}, however: {path.parent} has none"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} must be TOML, however: {error}") from None

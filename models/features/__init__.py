@@ -1,0 +1,1 @@
+"""The features, one a file: each a module that carries its own part of an account's state."""

@@ -1,0 +1,134 @@
+"""The ring of an account's last events, which several features and the duplicate check read.
+
+The ring is a shift register, the newest event first. A slot holds the event id's hash, the
+event's own time, its amount, the code of its counterparty and the score it was given.
+
+A counterparty's code is the upper 24 bits of its hash, which float32 holds exactly: two different
+counterparties look the same once in 17 million, which is harmless in a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from engine.layout import StateField
+from models.features.base import Context
+
+#: Dividing a 64-bit hash by this leaves 24 bits with a sign.
+_CODE_DIVISOR = 1 << 40
+
+
+class RingFields(NamedTuple):
+    """The event's fields that go into the ring; ``counterparty`` may be absent."""
+
+    event_id: str
+    event_time: str
+    amount: str
+    counterparty: str | None
+
+
+class Repeat(NamedTuple):
+    """``duplicate`` bool ``[B, 1]``; ``score`` float32 ``[B, 1]``, its first answer or 0."""
+
+    duplicate: Tensor
+    score: Tensor
+
+
+class Ring(nn.Module):
+    """Reads and shifts the ring.
+
+    Args:
+        fields: the names of the fields that go into it.
+        length: how many events it holds.
+    """
+
+    slots: Tensor
+
+    def __init__(self, fields: RingFields, length: int) -> None:
+        super().__init__()
+        self.fields = fields
+        self.length = length
+        self.register_buffer("slots", torch.arange(length).float()[None], persistent=False)
+        self.state = (
+            StateField("ring_id", "int64", (length,)),
+            StateField("ring_time", "int64", (length,)),
+            StateField("last_time", "int64"),
+            StateField("events", "float32"),
+            StateField("ring_amount", "float32", (length,)),
+            StateField("ring_counterparty", "float32", (length,)),
+            StateField("ring_score", "float32", (length,)),
+        )
+
+    def context(
+        self,
+        events: Mapping[str, Tensor],
+        state: Mapping[str, Tensor],
+        shared: Mapping[str, Tensor],
+    ) -> Context:
+        """Return what the features share.
+
+        Args:
+            events: field name to ``[B]``.
+            state: the ring's state fields by name, ``[B, size]``.
+            shared: entity name to ``[B, buckets, quantities]``.
+        """
+        time_ms = events[self.fields.event_time][:, None]
+        amount = events[self.fields.amount][:, None]
+        last_ms, earlier = state["last_time"], state["events"]
+        now_ms = torch.maximum(time_ms, last_ms)
+        first = earlier < 0.5
+        gap_s = (now_ms - last_ms).float() * 1e-3
+        return Context(
+            events=events,
+            shared=shared,
+            time_ms=time_ms,
+            now_ms=now_ms,
+            last_ms=last_ms,
+            gap_s=torch.where(first, 0.0, gap_s),
+            earlier=earlier,
+            first=first,
+            amount=amount,
+            counterparty=self._code(events, amount),
+            ring_amount=state["ring_amount"],
+            ring_counterparty=state["ring_counterparty"],
+            ring_age_ms=now_ms - state["ring_time"],
+            ring_held=self.slots < earlier,
+        )
+
+    def repeat(self, context: Context, state: Mapping[str, Tensor]) -> Repeat:
+        """Return whether each event's id is in the ring, and the score it was given then."""
+        event_id = context.events[self.fields.event_id][:, None]
+        found = ((state["ring_id"] == event_id) & context.ring_held).float()
+        return Repeat(
+            duplicate=found.sum(1, keepdim=True) > 0.5,
+            score=(found * state["ring_score"]).sum(1, keepdim=True),
+        )
+
+    def shifted(
+        self, context: Context, state: Mapping[str, Tensor], score: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the ring's new state once the event's score ``[B, 1]`` is known."""
+        keep = self.length - 1
+        event_id = context.events[self.fields.event_id][:, None]
+        newest = {
+            "ring_id": event_id,
+            "ring_time": context.time_ms,
+            "ring_amount": context.amount,
+            "ring_counterparty": context.counterparty,
+            "ring_score": score,
+        }
+        shifted = {
+            name: torch.cat((value, state[name][:, :keep]), dim=1)
+            for name, value in newest.items()
+        }
+        return {**shifted, "last_time": context.now_ms, "events": context.earlier + 1.0}
+
+    def _code(self, events: Mapping[str, Tensor], like: Tensor) -> Tensor:
+        if self.fields.counterparty is None:
+            return torch.zeros_like(like)
+        hashed = events[self.fields.counterparty][:, None]
+        return torch.div(hashed, _CODE_DIVISOR, rounding_mode="trunc").float()

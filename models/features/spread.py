@@ -1,0 +1,137 @@
+"""How unusual an amount is for its account, and how unusual its last amounts were.
+
+The account's own level and spread are held robustly: shrunk towards a prior, and updated only by
+amounts that are not themselves outliers, so that an attack does not move what it is measured by.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from engine.layout import StateField
+from models.features.base import DAY_MS, DAY_S, Context, Feature, FeatureResult, Output
+
+#: What ``days_since_high`` says when the ring holds no high amount.
+_NEVER_DAYS = 60.0
+_LLR_MIN, _LLR_MAX = -6.0, 12.0
+
+
+class Spread(Feature):
+    """The amount against a robust mean ``rm`` and spread ``rs``; the same for the ring.
+
+    With ``n`` accepted amounts (those up to ``accept * rm``), their mean ``m`` and mean square
+    deviation ``d``: ``rm = (n m + 2 prior) / (n + 2)``, and
+    ``rs^2 = (n d + 2 (relative rm)^2) / (n + 2)``.
+
+    Columns: ``usual_amount`` (rm); ``ratio`` (amount / rm); ``z`` ((amount - rm) / rs); ``llr``,
+    the log-likelihood ratio of an amount ``factor`` times too large against an ordinary one, under
+    normal laws (rm, rs) and (factor rm, factor rs), clipped to -6..12; ``high_R_Dd``, how many of
+    the ring's events in the last D days have a ratio above R; ``largest_ratio`` and ``llr_sum``
+    (of positive llr) over the ring's events of the last ``window_days``; ``days_since_high``, the
+    age of the ring's last event above the first R (60 if none); ``llr_decayed_Dd``, the sum of
+    all earlier events' positive llr, each decayed with a time constant of D days.
+
+    Ratios of the ring's events are taken against the present rm and rs.
+
+    Args:
+        prior: the amount that an unknown account is taken to spend; weighs as two events.
+        relative: the prior spread, as a part of rm.
+        accept: amounts up to this many times rm update rm and rs.
+        factor: how many times too large a suspicious amount is.
+        high: pairs of a ratio and a number of days.
+        window_days: how far back the ring is read for ``largest_ratio`` and ``llr_sum``.
+        decay_days: the time constants.
+        horizon: after this many amounts old ones are forgotten exponentially.
+    """
+
+    high_ratio: Tensor
+    high_age_ms: Tensor
+    decay: Tensor
+
+    def __init__(
+        self,
+        prior: float = 40.0,
+        relative: float = 0.6,
+        accept: float = 3.0,
+        factor: float = 5.0,
+        high: Sequence[Sequence[float]] = ((2.5, 3), (2.5, 14), (3.5, 14)),
+        window_days: float = 14.0,
+        decay_days: Sequence[float] = (5.0, 14.0),
+        horizon: int = 256,
+    ) -> None:
+        super().__init__()
+        self.prior, self.relative, self.accept = prior, relative, accept
+        self.factor, self.horizon = factor, float(horizon)
+        self.window_ms = round(window_days * DAY_MS)
+        self.first_high = float(high[0][0])
+        ratios = torch.tensor([[[float(ratio)] for ratio, _ in high]])
+        ages = torch.tensor([[[round(days * DAY_MS)] for _, days in high]])
+        rates = torch.tensor([[-1.0 / (days * DAY_S) for days in decay_days]])
+        self.register_buffer("high_ratio", ratios, persistent=False)
+        self.register_buffer("high_age_ms", ages, persistent=False)
+        self.register_buffer("decay", rates, persistent=False)
+        past = ["usual_amount", *(f"high_{ratio:g}_{days:g}d" for ratio, days in high)]
+        past += ["largest_ratio", "llr_sum", "days_since_high"]
+        past += [f"llr_decayed_{days:g}d" for days in decay_days]
+        self.outputs = tuple(Output(name, "amount") for name in ("ratio", "z", "llr"))
+        self.outputs += tuple(Output(name, "past_amounts") for name in past)
+        self.state = (
+            StateField("usual", "float32", (3,)),
+            StateField("pressure", "float32", (len(decay_days),)),
+        )
+
+    def forward(self, context: Context, state: Mapping[str, Tensor]) -> FeatureResult:
+        """See :meth:`models.features.base.Feature.forward`."""
+        accepted, mean, square = state["usual"].split(1, dim=1)
+        rm, rs = self._usual(accepted, mean, square)
+        amounts = torch.cat((context.amount, context.ring_amount), dim=1)
+        ratio, z = amounts / rm, (amounts - rm) / rs
+        llr = self._llr(z, rm / rs)
+        now = torch.stack((ratio, z, llr), dim=2)[:, 0]
+        held = state["pressure"] * torch.exp(context.gap_s * self.decay)
+        past = self._past(context, ratio[:, 1:], llr[:, 1:])
+        columns = torch.cat((now, rm, *past, held), dim=1)
+        pressure = held + llr[:, :1].clamp(min=0.0)
+        usual = self._updated(context.amount, rm, accepted, mean, square)
+        return FeatureResult(columns, {"usual": usual, "pressure": pressure})
+
+    def _usual(self, accepted: Tensor, mean: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the robust mean and spread, each ``[B, 1]``."""
+        weight = 1.0 / (accepted + 2.0)
+        rm = (accepted * mean + 2.0 * self.prior) * weight
+        prior_square = (rm * rm) * (2.0 * self.relative**2)
+        return rm, torch.sqrt((accepted * square + prior_square) * weight)
+
+    def _llr(self, z: Tensor, level: Tensor) -> Tensor:
+        """Return the log-likelihood ratio of ``z [B, n]``, where ``level [B, 1]`` is rm / rs."""
+        other = (z - level * (self.factor - 1.0)) * (1.0 / self.factor)
+        llr = (z * z - other * other) * 0.5 - math.log(self.factor)
+        return llr.clamp(_LLR_MIN, _LLR_MAX)
+
+    def _past(self, context: Context, ratio: Tensor, llr: Tensor) -> tuple[Tensor, ...]:
+        """Return the columns made of the ring's ``ratio`` and ``llr [B, R]``."""
+        known = torch.where(context.ring_held, ratio, 0.0)
+        young = context.ring_age_ms[:, None] < self.high_age_ms
+        high = ((known[:, None] > self.high_ratio) & young).float().sum(2)
+        recent = context.ring_held & (context.ring_age_ms < self.window_ms)
+        largest = torch.where(recent, ratio, 0.0).amax(1, keepdim=True)
+        total = torch.where(recent, llr.clamp(min=0.0), 0.0).sum(1, keepdim=True)
+        age_days = context.ring_age_ms.float() * (1.0 / DAY_MS)
+        since = torch.where(known > self.first_high, age_days, _NEVER_DAYS)
+        return high, largest, total, since.amin(1, keepdim=True).clamp(max=_NEVER_DAYS)
+
+    def _updated(
+        self, amount: Tensor, rm: Tensor, accepted: Tensor, mean: Tensor, square: Tensor
+    ) -> Tensor:
+        """Return the state ``usual [B, 3]`` after the event."""
+        ordinary = (amount <= rm * self.accept).float()
+        count = (accepted + ordinary).clamp(max=self.horizon)
+        step = ordinary / count.clamp(min=1.0)
+        away = amount - rm
+        mean = mean + (amount - mean) * step
+        square = square + (away * away - square) * step
+        return torch.cat((count, mean, square), dim=1)

@@ -1,0 +1,1 @@
+"""Packs: what riskstream brings for one kind of risk, a folder each."""

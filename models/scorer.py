@@ -1,0 +1,273 @@
+"""The whole scorer as one module: features, cell, head and calibration, with carried state.
+
+``step(events, state, shared) -> (score, new state)`` is what is exported and served. Training
+uses the same parts: :meth:`Scorer.features` event by event without the cell, then
+:meth:`Scorer.forward_sequence` over whole histories.
+
+All-zero state is a new account. A repeated event id is answered with its first score and leaves
+the state as it was, bit for bit. A late event (:attr:`ScorerConfig.late_after_s`) is scored with
+what is known at the account's latest time; it enters the ring and its own day's bucket, and never
+moves the account's last time back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import ConfigError, SchemaError
+from engine.layout import StateField, StateLayout
+from engine.schema import Schema
+from models.cells.registry import build_cell
+from models.config import MEMORY_GROUP, ScorerConfig
+from models.encoding import Encoder
+from models.features.base import Context, Feature, Output
+from models.features.registry import build_feature
+from models.features.ring import Repeat, Ring, RingFields
+from models.head import Calibration, Head
+
+_MEMORY = "memory"
+
+Tensors = Mapping[str, Tensor]
+
+
+class StepOutput(NamedTuple):
+    """``score`` float32, ``duplicate`` bool, ``late`` bool, each ``[B]``; the new state."""
+
+    score: Tensor
+    duplicate: Tensor
+    late: Tensor
+    state: dict[str, Tensor]
+
+
+class Features(NamedTuple):
+    """What :meth:`Scorer.extract` makes of a batch of events.
+
+    ``columns`` float32 ``[B, f]``; ``state`` the features' new state fields, ``[B, size]`` each.
+    """
+
+    columns: Tensor
+    state: dict[str, Tensor]
+    context: Context
+    repeat: Repeat
+
+
+class Scorer(nn.Module):
+    """See the module's docstring.
+
+    Args:
+        schema: what an event looks like.
+        config: what the scorer is made of.
+
+    Attributes:
+        inputs: the event's fields that are inputs of the graph, in order.
+        outputs: the features' columns, in order.
+
+    Raises:
+        ConfigError: a feature or the cell is unknown, or a group of reasons has no sentence.
+        SchemaError: the schema lacks a field that the scorer reads.
+    """
+
+    reference: Tensor
+    masks: Tensor
+
+    def __init__(self, schema: Schema, config: ScorerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.ring = Ring(_ring_fields(schema, config), config.ring)
+        self.parts: list[Feature] = [
+            build_feature(each.name, each.options) for each in config.features
+        ]
+        self.features_list = nn.ModuleList(self.parts)
+        self.outputs = tuple(chain.from_iterable(part.outputs for part in self.parts))
+        self.inputs = _inputs(schema, self.ring.fields, self.parts)
+        self.encoder = Encoder(len(self.outputs), config.knots)
+        self.cell = build_cell(config.cell.name, self.encoder.output_size, config.cell.options)
+        width = self.encoder.output_size + self.cell.output_size
+        self.head = Head(width, config.hidden, config.dropout)
+        self.calibration = Calibration()
+        self.register_buffer("reference", torch.zeros(len(self.outputs)))
+        self.register_buffer("masks", _masks(self.outputs, config), persistent=False)
+        self._fields = self._state_fields()
+
+    @property
+    def layout(self) -> StateLayout:
+        """The state's layout; its writer is a digest of what decides what is carried."""
+        return StateLayout(self._fields, self._writer())
+
+    def step(self, events: Tensors, state: Tensors, shared: Tensors) -> StepOutput:
+        """Score one event of each account.
+
+        Args:
+            events: each of :attr:`inputs`, ``[B]``: float32 numbers, int64 hashes and times.
+            state: data type to the flat state ``[B, size]`` (:class:`StateLayout`).
+            shared: entity name to its closed buckets, float32 ``[B, buckets, quantities]``.
+        """
+        fields = self._unpack(state)
+        found = self.extract(events, fields, shared)
+        encoded = self.encoder(found.columns)
+        z, memory = self.cell.step(encoded, self._memory(fields, encoded))
+        logit = self.calibration(self.head(torch.cat((encoded, z), dim=1)))
+        duplicate = found.repeat.duplicate
+        score = torch.where(duplicate, found.repeat.score, torch.sigmoid(logit))
+        new = {**found.state, **self.ring.shifted(found.context, fields, score)}
+        if self.cell.state_size:
+            new[_MEMORY] = memory
+        packed = {
+            dtype: torch.where(duplicate, state[dtype], value)
+            for dtype, value in self._pack(new).items()
+        }
+        return StepOutput(score[:, 0], duplicate[:, 0], self._late(found.context)[:, 0], packed)
+
+    def features(
+        self, events: Tensors, state: Tensors, shared: Tensors
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Make the features of one event of each account, without the cell.
+
+        Args:
+            events, state, shared: as for :meth:`step`.
+
+        Returns:
+            The columns float32 ``[B, f]``; duplicate, bool ``[B]``; and the new state, in which
+            the cell's part is as it was and the scores are 0.
+        """
+        fields = self._unpack(state)
+        found = self.extract(events, fields, shared)
+        duplicate = found.repeat.duplicate
+        no_score = torch.zeros_like(found.context.amount)
+        new = {**fields, **found.state, **self.ring.shifted(found.context, fields, no_score)}
+        packed = {
+            dtype: torch.where(duplicate, state[dtype], value)
+            for dtype, value in self._pack(new).items()
+        }
+        return found.columns, duplicate[:, 0], packed
+
+    def forward_sequence(self, columns: Tensor, h: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the head sees for whole histories.
+
+        Args:
+            columns: features, float32 ``[A, T, f]``.
+            h: the cell's state before, float32 ``[A, state_size]``.
+            valid: which steps are events, bool ``[A, T]``.
+
+        Returns:
+            The head's inputs, float32 ``[A, T, width]``, and the cell's state after.
+        """
+        encoded = self.encoder(columns)
+        z, h = self.cell.sequence(encoded, h, valid)
+        return torch.cat((encoded, z), dim=2), h
+
+    def contributions(self, events: Tensors, state: Tensors, shared: Tensors) -> Tensor:
+        """Return how far each group of features pushes the log-odds up, float32 ``[B, groups]``.
+
+        The log-odds of the score, minus the log-odds with that group at its reference. The group
+        is held back from the cell's present input too; the cell's state is a group of its own,
+        whose reference is that of a new account.
+        """
+        fields = self._unpack(state)
+        columns = self.extract(events, fields, shared).columns[:, None]
+        masked = torch.where(self.masks[None], self.reference, columns)
+        every = torch.cat((columns, masked), dim=1)
+        memory = self._memory(fields, columns[:, 0])[:, None] * self._remembered()[None, :, None]
+        encoded = self.encoder(every).flatten(0, 1)
+        z, _ = self.cell.step(encoded, memory.flatten(0, 1))
+        logit = self.calibration(self.head(torch.cat((encoded, z), dim=1)))
+        logit = logit.reshape(-1, every.shape[1])
+        return logit[:, :1] - logit[:, 1:]
+
+    def extract(self, events: Tensors, fields: Tensors, shared: Tensors) -> Features:
+        """Make the features from the state's named fields (``[B, size]`` each)."""
+        context = self.ring.context(events, fields, shared)
+        columns: list[Tensor] = []
+        new: dict[str, Tensor] = {}
+        for part in self.parts:
+            own = {each.name: fields[each.name] for each in part.state}
+            result = part(context, own)
+            columns.append(result.columns)
+            new |= result.state
+        repeat = self.ring.repeat(context, fields)
+        return Features(torch.cat(columns, dim=1), new, context, repeat)
+
+    def _late(self, context: Context) -> Tensor:
+        late_after_ms = round(self.config.late_after_s * 1000)
+        return context.now_ms - context.time_ms > late_after_ms
+
+    def _memory(self, fields: Tensors, like: Tensor) -> Tensor:
+        return fields[_MEMORY] if self.cell.state_size else like[:, :0]
+
+    def _remembered(self) -> Tensor:
+        """Return 1 for each variant of the reasons that keeps the cell's state, else 0."""
+        kept = [each.name != MEMORY_GROUP for each in self.config.reasons]
+        return torch.tensor([True, *kept], dtype=torch.float32, device=self.masks.device)
+
+    def _state_fields(self) -> tuple[StateField, ...]:
+        own = chain.from_iterable(part.state for part in self.parts)
+        size = self.cell.state_size
+        memory = (StateField(_MEMORY, "float32", (size,)),) if size else ()
+        return (*self.ring.state, *own, *memory)
+
+    def _unpack(self, state: Tensors) -> dict[str, Tensor]:
+        named: dict[str, Tensor] = {}
+        for dtype in state:
+            fields = [each for each in self._fields if each.dtype == dtype]
+            parts = state[dtype].split([each.size for each in fields], dim=1)
+            named |= {each.name: part for each, part in zip(fields, parts, strict=True)}
+        return named
+
+    def _pack(self, named: Tensors) -> dict[str, Tensor]:
+        order: dict[str, list[Tensor]] = {}
+        for each in self._fields:
+            order.setdefault(each.dtype, []).append(named[each.name])
+        return {dtype: torch.cat(parts, dim=1) for dtype, parts in order.items()}
+
+    def _writer(self) -> str:
+        """Return a digest of the features' options, and of the encoding and cell behind memory."""
+        parts = [[each.name, dict(each.options)] for each in self.config.features]
+        digest = sha256(json.dumps([parts, self.config.cell.name], sort_keys=True).encode())
+        if self.cell.state_size:
+            tensors = {**self.encoder.state_dict(), **self.cell.state_dict()}
+            for name in sorted(tensors):
+                digest.update(name.encode() + tensors[name].detach().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _ring_fields(schema: Schema, config: ScorerConfig) -> RingFields:
+    if schema.amount is None:
+        raise SchemaError("a scorer's schema must have an amount, however: it has none")
+    names = [each.name for each in schema.streamed]
+    if config.counterparty is not None and config.counterparty not in names:
+        raise SchemaError(
+            f"the counterparty must be a field of the event, however: {config.counterparty!r}; "
+            f"known are {', '.join(names)}"
+        )
+    return RingFields(
+        schema.event_id.name, schema.event_time.name, schema.amount.name, config.counterparty
+    )
+
+
+def _inputs(schema: Schema, ring: RingFields, parts: list[Feature]) -> tuple[str, ...]:
+    read = {name for name in ring if name is not None}
+    read |= set(chain.from_iterable(part.reads for part in parts))
+    names = [each.name for each in schema.streamed]
+    missing = sorted(read - set(names))
+    if missing:
+        raise SchemaError(f"the event must have what the features read, however: no {missing}")
+    return tuple(name for name in names if name in read)
+
+
+def _masks(outputs: tuple[Output, ...], config: ScorerConfig) -> Tensor:
+    """Return which columns belong to which group of reasons: bool ``[groups, f]``."""
+    groups = [each.name for each in config.reasons]
+    unknown = sorted({each.group for each in outputs} - set(groups))
+    if unknown:
+        raise ConfigError(
+            f"each group of features must have a sentence, however: {unknown} have none; "
+            "add them to [[reasons]] in scorer.toml"
+        )
+    return torch.tensor([[each.group == group for each in outputs] for group in groups])

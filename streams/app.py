@@ -1,0 +1,178 @@
+"""The worker's Faust app: one agent takes polls through the processor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import faust
+from faust.serializers.codecs import Codec
+from faust.types import TP, EventT, StreamT
+from faust.types.auth import CredentialsT
+
+from engine.errors import ConfigError
+from engine.scorer import Scorer
+from streams.kafka import ssl_context
+from streams.log import get_logger
+from streams.metrics import Metrics
+from streams.processor import Interrupted, Outcome, Processor
+from streams.settings import Broker, Settings
+from streams.transport import BatchConsumer, Poll
+from streams.web import add_pages
+
+logger = get_logger(__name__)
+
+_LAG_EVERY_S = 1.0
+_READ_AGAIN_S = 0.2
+
+
+class RiskApp(faust.App):
+    """A Faust app that keeps its positions in the state store.
+
+    Args:
+        settings: the configuration.
+        scorer: the model, for ``/readyz``.
+        processor: takes the polls; its connections are open.
+        metrics: what is shown at ``/metrics``.
+    """
+
+    def __init__(
+        self, settings: Settings, scorer: Scorer, processor: Processor, metrics: Metrics
+    ) -> None:
+        self.settings = settings
+        self.scorer = scorer
+        self.processor = processor
+        self.metrics = metrics
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._fenced: set[int] = set()
+        super().__init__(settings.app.id, **_options(settings))
+        self.in_worker = True
+        topic = self.topic(
+            settings.topics.transactions, value_serializer=cast(Any, _AsIs()), partitions=None
+        )
+        self.agent(topic, name="score")(self._score)
+        self.task(self._watch_lag)
+        add_pages(self)
+
+    @property
+    def batches(self) -> BatchConsumer:
+        """The consumer, as the batch transport's."""
+        return cast(BatchConsumer, self.consumer)
+
+    async def positions(self, partitions: Iterable[TP]) -> Mapping[TP, int | None]:
+        """Tell the consumer where its partitions go on, on every assignment."""
+        self._fenced.clear()
+        self.metrics.forget_partitions()
+        wanted = {tp.partition: tp for tp in partitions}
+        try:
+            found = await self.processor.positions(wanted)
+        except Interrupted as error:
+            logger.warning("%s", error)
+            return {}
+        for partition, position in sorted(found.items()):
+            start = "the beginning" if position is None else f"offset {position}"
+            logger.info("partition %d goes on at %s", partition, start)
+        return {wanted[partition]: position for partition, position in found.items()}
+
+    def before_revoked(self) -> None:
+        """Let a batch that waits for a server go, since its partitions leave."""
+        self.processor.interrupt()
+
+    async def on_stop(self) -> None:
+        """Finish the batch at hand, or give it up where it waits for a server that is away."""
+        self.processor.interrupt()
+        await super().on_stop()
+
+    async def _score(self, stream: StreamT[Poll]) -> None:
+        async for event in cast(Any, stream).noack().events():
+            await self._process(stream, event)
+
+    async def _process(self, stream: StreamT[Poll], event: EventT[Poll]) -> None:
+        poll = cast(Poll, event.value)
+        try:
+            outcome = await self.processor.process(poll, lambda each: self._is_left(poll, each))
+            poll.processed |= outcome.done
+            await self._follow(poll.topic, outcome)
+        except Interrupted as error:
+            logger.warning("%s", error)
+        except Exception as error:  # whatever it is, the worker stops rather than skip events
+            if not self.failure.done():
+                self.failure.set_exception(error)
+        finally:
+            await stream.ack(event)
+
+    def _is_left(self, poll: Poll, partition: int) -> bool:
+        """Whether a partition of a poll is another worker's, or is about to be read again."""
+        epoch = self.batches.epochs[TP(poll.topic, partition)]
+        return partition in self._fenced or poll.epochs[partition] != epoch
+
+    async def _follow(self, topic: str, outcome: Outcome) -> None:
+        for partition in outcome.fenced:
+            self._fenced.add(partition)
+            self.batches.pause_partitions([TP(topic, partition)])
+        for partition, position in outcome.rewind.items():
+            tp = TP(topic, partition)
+            if position is None:
+                position = (await self.batches.earliest_offsets(tp))[tp]
+            self.batches.rewind(tp, position)
+
+    async def _watch_lag(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_LAG_EVERY_S)
+            for tp in self.batches.assignment():
+                end, position = self.batches.highwater(tp), self.processor.stored(tp.partition)
+                if end is not None and position is not None:
+                    self.metrics.lag.labels(tp.partition).set(max(end - position, 0))
+
+    def _create_directories(self) -> None:
+        """Do nothing: there are no tables, so there is nothing to keep on disk."""
+
+
+class _AsIs(Codec):
+    """The codec of polls, which are values already."""
+
+    def _loads(self, s: Any) -> Any:
+        return s
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    broker, worker = settings.broker, settings.worker
+    return {
+        "broker": ";".join(f"riskstream://{each}" for each in broker.bootstrap.split(",")),
+        "broker_credentials": _credentials(broker),
+        "broker_session_timeout": broker.session_timeout_s,
+        "broker_heartbeat_interval": broker.session_timeout_s / 4,
+        "broker_request_timeout": broker.request_timeout_s,
+        "broker_commit_interval": worker.commit_interval_s,
+        "broker_max_poll_records": worker.max_batch,
+        "broker_max_poll_interval": 3600.0,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": 4_194_304,
+        # One poll waits while another is scored: what is held in memory is bounded by these.
+        "stream_buffer_maxsize": 1,
+        "stream_wait_empty": True,
+        "store": "memory://",
+        "topic_disable_leader": True,
+        "topic_allow_declare": False,
+        "web_enabled": worker.web_port != 0,
+        "web_bind": worker.web_host,
+        "web_port": worker.web_port or None,
+        "autodiscover": False,
+    }
+
+
+def _credentials(broker: Broker) -> CredentialsT | None:
+    context = ssl_context(broker)
+    if broker.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=broker.sasl_username,
+            password=broker.sasl_password.get_secret_value(),
+            mechanism=broker.sasl_mechanism,
+            ssl_context=context,
+        )
+    if broker.security_protocol == "SSL":
+        if context is None:
+            raise ConfigError("broker.security_protocol = SSL must have an SSL context")
+        return faust.SSLCredentials(context=context)
+    return None

@@ -1,0 +1,104 @@
+"""Reading the configuration, and saying what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from engine.errors import ConfigError
+from streams.settings import Settings
+
+_PREFIX = "RISKSTREAM_"
+
+
+def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the configuration.
+
+    Args:
+        path: a TOML file; None for the defaults.
+        overrides: dotted names to values that win over the file, but not over the environment.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting is unknown or wrong.
+    """
+    raw = {} if path is None else _read(path)
+    for name, value in (overrides or {}).items():
+        section, key = name.split(".", 1)
+        raw.setdefault(section, {})[key] = value
+    _refuse_unknown_variables(os.environ)
+    try:
+        return Settings(**raw)
+    except ValidationError as error:
+        where = "the configuration" if path is None else str(path)
+        faults = "\n".join(f"  {_describe(each)}" for each in error.errors())
+        raise ConfigError(f"{where} must be valid, however:\n{faults}") from None
+
+
+def setting_names() -> Iterator[str]:
+    """Yield the dotted name of every setting."""
+    for section, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (f"{section}.{name}" for name in field.annotation.model_fields)
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting.
+
+    >>> variable_of("state.url")
+    'RISKSTREAM_STATE__URL'
+    """
+    return _PREFIX + name.replace(".", "__").upper()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"the configuration must be a file, however: {path} does not exist"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"the configuration must be readable, however: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration must be TOML, however: {path}: {error}") from None
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = [variable_of(name) for name in setting_names()]
+    for variable in environment:
+        name = variable.upper()
+        if not name.startswith(_PREFIX) or name in known or name.startswith(f"{_PREFIX}FIELDS__"):
+            continue
+        raise ConfigError(
+            f"an environment variable {_PREFIX}… must name a setting, however: {variable}; "
+            f"{_nearest(name, known)}"
+        )
+
+
+def _describe(fault: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        sections = list(Settings.model_fields)
+        known = sections if len(fault["loc"]) == 1 else list(setting_names())
+        return f"{name}: there is no such setting; {_nearest(name, known)}"
+    rule = fault["msg"].removeprefix("Value error, ")
+    if not name or fault["type"] == "value_error":
+        return rule
+    found = fault.get("input")
+    shown = "(not shown)" if "password" in name or "url" in name else repr(found)
+    return f"{name}: {rule[0].lower()}{rule[1:]}, however: {shown}"
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1, cutoff=0.4)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known are {', '.join(known[:12])}{' …' if len(known) > 12 else ''}"

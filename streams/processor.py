@@ -1,0 +1,332 @@
+"""The way of a batch: each step a method whose name says it, in one direction.
+
+::
+
+    1 decode   bytes to columns and rejects
+    2 read     the states of the batch's accounts
+    3 score    waves through the graph, decisions, reasons
+    4 publish  scores, alerts and dead letters, until acknowledged
+    5 write    states and positions, atomically by partition
+    6 commit   Kafka learns the offsets last (by the caller's acknowledgement of the poll)
+
+A crash anywhere replays the batch: it gives the same scores under the same ids, and the position
+that is written with the states keeps it from counting twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from aiokafka import ConsumerRecord
+from numpy.typing import NDArray
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.wait import wait_exponential
+
+from engine.columns import Columns, Decoded, Reason, Reject
+from engine.decode import Decoder
+from engine.errors import RiskstreamError, Unavailable
+from engine.records import Encoder, Origin, Record, Times, dead_letter
+from engine.scorer import DECISIONS, Scored, Scorer
+from engine.waves import index_accounts
+from streams.log import get_logger
+from streams.metrics import Metrics
+from streams.publisher import Publisher
+from streams.settings import OnWrongKey, Settings
+from streams.store.base import PartitionWrite, Store, WriteKind, WriteOutcome
+from streams.transport import Poll
+
+logger = get_logger(__name__)
+
+_T = TypeVar("_T")
+
+#: While a server is away, one line of the log for so many tries, about one a minute.
+_TRIES_A_LINE = 60
+
+#: A dead letter's record holds at most so many bytes of its event; larger ones come in parts.
+PART_BYTES = 900_000
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a poll came to.
+
+    Args:
+        done: partitions whose records have had their effect.
+        rewind: partitions to read again from an offset on (None: from the beginning), since the
+            store is behind.
+        fenced: partitions that another worker owns.
+    """
+
+    done: set[int] = field(default_factory=set)
+    rewind: dict[int, int | None] = field(default_factory=dict)
+    fenced: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The records of a poll that are to be processed, partition after partition."""
+
+    poll: Poll
+    records: list[ConsumerRecord]
+    positions: dict[int, int]
+
+    @property
+    def published_ms(self) -> NDArray[np.int64]:
+        return np.fromiter(
+            (record.timestamp for record in self.records), dtype=np.int64, count=len(self.records)
+        )
+
+
+class Interrupted(RiskstreamError):
+    """A batch was given up while a server was away: its partitions leave, or the worker stops."""
+
+
+class Processor:
+    """Processes polls, one after the other.
+
+    While Kafka or the store is away, a step is tried again until it succeeds or the batch is
+    interrupted; meanwhile nothing new is read.
+
+    Args:
+        settings: the configuration.
+        scorer: the model.
+        store: states and positions.
+        publisher: where scores, alerts and dead letters go.
+        metrics: what is told of it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        decoder: Decoder,
+        scorer: Scorer,
+        store: Store,
+        publisher: Publisher,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._decoder = decoder
+        self._scorer = scorer
+        self._encoder = Encoder(scorer)
+        self._store = store
+        self._publisher = publisher
+        self._metrics = metrics
+        self._stored: dict[int, int | None] = {}
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """Give up the batch at hand if it waits for a server that is away."""
+        self._interrupted = True
+
+    def stored(self, partition: int) -> int | None:
+        """Return the position that the store holds for a partition, as far as is known here."""
+        return self._stored.get(partition)
+
+    async def ping_store(self) -> None:
+        """Return if the state store answers. Raises :class:`StoreUnavailable`."""
+        await self._store.ping()
+
+    async def ping_broker(self) -> None:
+        """Return if Kafka answers. Raises :class:`BrokerUnavailable`."""
+        await self._publisher.ping()
+
+    async def positions(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        """Return where each partition goes on, and remember it as what the store holds."""
+        self._interrupted = False
+        wanted = list(partitions)
+        found = await self._retried("read", lambda: self._store.positions(wanted))
+        self._stored = dict(found)
+        return found
+
+    async def process(self, poll: Poll, skip: Callable[[int], bool]) -> Outcome:
+        """Take a poll through all steps.
+
+        Args:
+            poll: the records.
+            skip: whether a partition is to be left alone, its records belonging to another worker
+                or to an earlier epoch.
+
+        Raises:
+            Interrupted: the batch was given up while a server was away.
+        """
+        batch = self._batch(poll, skip)
+        if not batch.records:
+            return Outcome()
+        # 1. decode
+        with self._metrics.timed("decode"):
+            decoded = self._decode(batch)
+        columns = decoded.columns
+        # 2. read
+        with self._metrics.timed("read"):
+            accounts, index, states = await self._read(batch, columns)
+        # 3. score
+        with self._metrics.timed("score"):
+            scored = self._scorer.score(columns, states, index)
+        # 4. publish
+        with self._metrics.timed("encode"):
+            outputs = self._outputs(batch, decoded, scored)
+        with self._metrics.timed("publish"):
+            await self._retried("publish", lambda: self._publisher.publish(outputs))
+        # 5. write
+        with self._metrics.timed("write"):
+            outcomes = await self._write(batch, accounts, scored)
+        # 6. commit: the caller acknowledges the poll
+        self._observe(batch, decoded, scored)
+        return self._conclude(outcomes)
+
+    def _batch(self, poll: Poll, skip: Callable[[int], bool]) -> _Batch:
+        records: list[ConsumerRecord] = []
+        positions = {}
+        for partition, part in poll.parts.items():
+            if partition in self._stored and not skip(partition):
+                records += part
+                positions[partition] = part[-1].offset + 1
+        return _Batch(poll, records, positions)
+
+    def _decode(self, batch: _Batch) -> Decoded:
+        values = [record.value for record in batch.records]
+        keys = [record.key for record in batch.records]
+        return self._decoder.decode(values, batch.poll.received_ms, keys)
+
+    async def _read(
+        self, batch: _Batch, columns: Columns
+    ) -> tuple[list[tuple[int, str]], NDArray[np.int64], NDArray[Any]]:
+        """Return the batch's accounts, each event's account, and the accounts' states."""
+        partitions = [batch.records[row].partition for row in columns.rows.tolist()]
+        accounts, index = index_accounts(zip(partitions, columns.accounts, strict=True))
+        wanted: dict[int, list[str]] = {partition: [] for partition in batch.positions}
+        for partition, account in accounts:
+            wanted[partition].append(account)
+        found = await self._retried("read", lambda: self._store.read(wanted))
+        answers = {partition: iter(values) for partition, values in found.items()}
+        values = [next(answers[partition]) for partition, _ in accounts]
+        return accounts, index, self._scorer.layout.decode(values)
+
+    def _outputs(
+        self, batch: _Batch, decoded: Decoded, scored: Scored
+    ) -> dict[str, list[tuple[int | None, list[Record]]]]:
+        columns, topics = decoded.columns, self._settings.topics
+        times = Times(
+            published=batch.published_ms[columns.rows],
+            received=batch.poll.received_ms,
+            scored=time.time_ns() // 1_000_000,
+        )
+        values = [record.value for record in batch.records]
+        rows = columns.rows.tolist()
+        scores = self._encoder.scores(columns, scored, times)
+        alerts = self._encoder.alerts(columns, scored, times, values)
+        places = sorted(scored.reasons)
+        rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
+        moved = [r for r in decoded.rejects if rekey and r.reason is Reason.WRONG_KEY]
+        dead = [r for r in decoded.rejects if not (rekey and r.reason is Reason.WRONG_KEY)]
+        return {
+            topics.scores: _grouped(batch, rows, scores),
+            topics.alerts: _grouped(batch, [rows[place] for place in places], alerts),
+            topics.dead_letters: [
+                (batch.records[each.row].partition, _dead_letter(batch, each)) for each in dead
+            ],
+            topics.transactions: [(None, [_rekeyed(batch, each) for each in moved])],
+        }
+
+    async def _write(
+        self, batch: _Batch, accounts: Sequence[tuple[int, str]], scored: Scored
+    ) -> list[WriteOutcome]:
+        states: dict[int, dict[str, bytes]] = {partition: {} for partition in batch.positions}
+        encoded = self._scorer.layout.encode(scored.states)
+        for (partition, account), state in zip(accounts, encoded, strict=True):
+            states[partition][account] = state
+        writes = [
+            PartitionWrite(partition, self._stored[partition], position, states[partition])
+            for partition, position in batch.positions.items()
+        ]
+        return await self._retried("write", lambda: self._store.write(writes))
+
+    def _conclude(self, outcomes: Sequence[WriteOutcome]) -> Outcome:
+        outcome = Outcome()
+        for each in outcomes:
+            if each.done:
+                self._stored[each.partition] = each.stored
+                outcome.done.add(each.partition)
+                continue
+            self._stored.pop(each.partition)
+            if each.kind is WriteKind.FENCED:
+                logger.warning(
+                    "partition %d belongs to another worker, whose position is %s: nothing of "
+                    "this batch was written",
+                    each.partition,
+                    each.stored,
+                )
+                outcome.fenced.append(each.partition)
+            else:
+                logger.warning(
+                    "partition %d: the state store lost its last writes, reading again from %s",
+                    each.partition,
+                    "the beginning" if each.stored is None else f"offset {each.stored}",
+                )
+                outcome.rewind[each.partition] = each.stored
+                self._stored[each.partition] = each.stored
+        return outcome
+
+    def _observe(self, batch: _Batch, decoded: Decoded, scored: Scored) -> None:
+        metrics = self._metrics
+        now_ms = time.time_ns() // 1_000_000
+        metrics.batch_size.observe(len(batch.records))
+        for partition, records in batch.poll.parts.items():
+            metrics.events.labels(partition).inc(len(records))
+            metrics.position.labels(partition).set(records[-1].offset + 1)
+        counts = np.bincount(scored.decisions, minlength=len(DECISIONS))
+        for decision, count in zip(DECISIONS, counts.tolist(), strict=True):
+            metrics.scores.labels(decision).inc(count)
+        metrics.duplicates.inc(int(scored.duplicate.sum()))
+        metrics.late.inc(int(scored.late.sum()))
+        rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
+        for reject in decoded.rejects:
+            if rekey and reject.reason is Reason.WRONG_KEY:
+                metrics.rekeyed.inc()
+            else:
+                metrics.dead_letters.labels(reject.reason).inc()
+        metrics.latency.observe((now_ms - batch.published_ms) / 1000)
+
+    async def _retried(self, step: str, action: Callable[[], Awaitable[_T]]) -> _T:
+        def waiting(state: RetryCallState) -> None:
+            self._metrics.retries.labels(step).inc()
+            if state.attempt_number % _TRIES_A_LINE == 1 and state.outcome is not None:
+                logger.warning("%s; trying again", state.outcome.exception())
+            if self._interrupted:
+                raise Interrupted(f"{step} was given up: the server is away, the partitions leave")
+
+        async for attempt in AsyncRetrying(
+            wait=wait_exponential(multiplier=0.05, max=1),
+            retry=retry_if_exception_type(Unavailable),
+            before_sleep=waiting,
+            reraise=True,
+        ):
+            with attempt:
+                result = await action()
+        return result
+
+
+def _grouped(
+    batch: _Batch, rows: Sequence[int], records: Sequence[Record]
+) -> list[tuple[int | None, list[Record]]]:
+    """Put each record into the partition its event came from, so that accounts stay in order."""
+    by_partition: dict[int | None, list[Record]] = {}
+    for row, record in zip(rows, records, strict=True):
+        by_partition.setdefault(batch.records[row].partition, []).append(record)
+    return list(by_partition.items())
+
+
+def _dead_letter(batch: _Batch, reject: Reject) -> list[Record]:
+    record = batch.records[reject.row]
+    origin = Origin(record.topic, record.partition, record.offset, record.timestamp)
+    return dead_letter(reject, record.key, record.value, origin, PART_BYTES)
+
+
+def _rekeyed(batch: _Batch, reject: Reject) -> Record:
+    record = batch.records[reject.row]
+    account = reject.account or ""
+    return Record(account.encode(), record.value, (("rekeyed", b"1"),))

@@ -1,0 +1,179 @@
+"""The configuration: one typed file, environment variables over it, every setting here.
+
+The file is TOML with the sections below. A setting ``url`` of the section ``state`` is also the
+environment variable ``RISKSTREAM_STATE__URL``, which wins. Units stand in the names: ``_s`` is
+seconds, ``_ms`` milliseconds, ``_bytes`` bytes, ``_days`` days.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from engine.device import Device
+
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+class OnWrongKey(StrEnum):
+    """What happens to an event whose key is not its account."""
+
+    DEAD_LETTER = "dead-letter"
+    REKEY = "rekey"
+
+
+class Section(BaseModel):
+    """A section of the configuration; unknown settings are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Application(Section):
+    """Who this is. All workers of one id share the work and the states."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "riskstream"
+    """The consumer group, and the first part of every key in the state store."""
+
+
+class Broker(Section):
+    """Kafka."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    """Host and port of one or more brokers, with commas between."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How to connect."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """How to log in, where the protocol is one of SASL."""
+    sasl_username: str = ""
+    """The user, where the protocol is one of SASL."""
+    sasl_password: SecretStr = SecretStr("")
+    """The password, where the protocol is one of SASL. Never logged."""
+    ssl_ca_file: Path | None = None
+    """Certificates to trust (PEM), where the protocol is one of SSL; the system's if not given."""
+    session_timeout_s: Annotated[float, Field(ge=1, le=1800)] = 10.0
+    """How long a silent worker keeps its partitions."""
+    request_timeout_s: Annotated[float, Field(ge=1, le=600)] = 30.0
+    """How long one request may take; at least the session timeout."""
+    connect_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """How long to try to reach the broker at the start before giving up."""
+
+    @model_validator(mode="after")
+    def _timeouts_fit(self) -> Self:
+        if self.session_timeout_s > self.request_timeout_s:
+            raise ValueError(
+                "broker.session_timeout_s must not be greater than broker.request_timeout_s, "
+                f"however: {self.session_timeout_s:g} > {self.request_timeout_s:g}"
+            )
+        return self
+
+
+class Topics(Section):
+    """Topics. Those that are missing are created."""
+
+    transactions: TopicName = "transactions"
+    """Events to score; the key is the account."""
+    scores: TopicName = "scores"
+    """A record for every event scored."""
+    alerts: TopicName = "alerts"
+    """A record for every event that is not approved."""
+    dead_letters: TopicName = "dead-letters"
+    """What could not be scored: the original bytes, with reason and origin in the headers."""
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    """How many partitions a topic gets when it is created."""
+    replication_factor: Annotated[int, Field(ge=1, le=10)] = 1
+    """How many replicas a topic gets when it is created."""
+    max_message_bytes: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 1_048_588
+    """The largest record that a topic takes when it is created."""
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        names = [self.transactions, self.scores, self.alerts, self.dead_letters]
+        if len(set(names)) != len(names):
+            raise ValueError(f"topics must have different names, however: {', '.join(names)}")
+        return self
+
+
+class State(Section):
+    """The state store: Redis or Valkey."""
+
+    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """redis://, rediss:// (TLS), unix:// or redis+cluster:// address. May hold a password."""
+    expire_days: Annotated[float, Field(gt=0, le=3650)] | None = 180.0
+    """An account without events for so long is forgotten; an empty text for never."""
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 5.0
+    """How long one request may take."""
+    connect_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """How long to try to reach the store, at the start and when it goes away."""
+
+
+class Model(Section):
+    """What scores."""
+
+    bundle: Path | None = None
+    """The folder of the bundle; the fraud bundle that comes with riskstream if not given."""
+    device: Device = Device.AUTO
+    """Where the graph runs: auto, cpu, cuda or tensorrt."""
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """CPU threads of one run of the graph. More workers serve better than more threads."""
+    review_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Review events from this score on, instead of the bundle's threshold."""
+    decline_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Decline events from this score on, instead of the bundle's threshold."""
+
+
+class Events(Section):
+    """What an event may be."""
+
+    max_bytes: Annotated[int, Field(ge=100, le=50_000_000)] = 262_144
+    """The largest event; larger ones are dead letters."""
+    max_future_s: Annotated[float, Field(ge=0)] = 300.0
+    """How far an event's time may lie ahead of its arrival."""
+    on_wrong_key: OnWrongKey = OnWrongKey.DEAD_LETTER
+    """An event whose key is not its account: dead-letter, or rekey to publish it again."""
+
+
+class Worker(Section):
+    """The process."""
+
+    max_batch: Annotated[int, Field(ge=1, le=100_000)] = 2_048
+    """The most events scored together."""
+    commit_interval_s: Annotated[float, Field(gt=0, le=600)] = 1.0
+    """How often Kafka is told the offsets. Positions in the state store are exact without it."""
+    web_host: str = "0.0.0.0"  # noqa: S104
+    """The address of the web server: /healthz, /readyz, /metrics."""
+    web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
+    """The port of the web server; 0 for none."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """How much to log."""
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RISKSTREAM_",
+        env_nested_delimiter="__",
+        env_parse_none_str="",
+        extra="forbid",
+        frozen=True,
+    )
+
+    app: Application = Application()
+    broker: Broker = Broker()
+    topics: Topics = Topics()
+    state: State = State()
+    model: Model = Model()
+    events: Events = Events()
+    worker: Worker = Worker()
+    fields: dict[str, str] = {}
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]
+        cls, settings_cls: Any, **sources: Any
+    ) -> tuple[Any, ...]:
+        """Environment variables win over the file, which is given as keyword arguments."""
+        return sources["env_settings"], sources["init_settings"]

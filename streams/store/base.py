@@ -1,0 +1,127 @@
+"""What a state store promises to the engine.
+
+A store holds, for each partition of the input topic, the encoded state of every account and one
+position: the offset of the next event whose effect is not yet in those states. States and position
+change together or not at all, and only for the worker that knows the position the store holds. So
+a worker that lost its partition cannot overwrite its successor (fenced), a store that lost its last
+writes is noticed (behind), and a write whose answer got lost may be sent again (repeated).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionWrite:
+    """The new states of one partition and the position they bring it to.
+
+    Raises:
+        ValueError: the position does not move forward.
+    """
+
+    partition: int
+    expected: int | None
+    """The position this worker last read or wrote; None where the store had none."""
+    position: int
+    """The next offset to read once this batch is applied; higher than `expected`."""
+    states: Mapping[str, bytes]
+    """Account to encoded state. May be empty: dead letters move the position too."""
+
+    def __post_init__(self) -> None:
+        if self.position < 0 or (self.expected is not None and self.position <= self.expected):
+            raise ValueError(
+                "a write must move its partition's position forward, however: "
+                f"partition={self.partition}, expected={self.expected}, position={self.position}"
+            )
+
+
+class WriteKind(Enum):
+    """What happened to a write."""
+
+    APPLIED = "applied"
+    """States and position are written."""
+    REPEATED = "repeated"
+    """The store is already at the new position: an earlier try was applied. Nothing changed."""
+    FENCED = "fenced"
+    """The store is further: another worker owns the partition. Nothing changed."""
+    BEHIND = "behind"
+    """The store is less far, or has no position: it lost its last writes. Nothing changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """The answer to one `PartitionWrite`."""
+
+    partition: int
+    kind: WriteKind
+    stored: int | None
+    """The position the store holds now; None where it holds none."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the store holds the states of this write."""
+        return self.kind in (WriteKind.APPLIED, WriteKind.REPEATED)
+
+
+def judge(stored: int | None, write: PartitionWrite) -> WriteKind:
+    """Decide what happens to a write on a store that holds position `stored`.
+
+    This is the reference for every backend.
+
+    >>> write = PartitionWrite(partition=0, expected=10, position=20, states={})
+    >>> [judge(stored, write).value for stored in (10, 20, 15, 5, None)]
+    ['applied', 'repeated', 'fenced', 'behind', 'behind']
+    """
+    if stored == write.expected:
+        return WriteKind.APPLIED
+    if stored == write.position:
+        return WriteKind.REPEATED
+    if stored is None or (write.expected is not None and stored < write.expected):
+        return WriteKind.BEHIND
+    return WriteKind.FENCED
+
+
+class Store(Protocol):
+    """States and positions, written together.
+
+    Every method raises `StoreUnavailable` where the store cannot be reached or refuses. A call that
+    failed may have been applied; sending it again is safe.
+    """
+
+    async def positions(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        """Return the stored position of each partition; None where there is none."""
+        ...
+
+    async def read(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
+        """Return the states of the wanted accounts, in the order asked; None for an unknown one.
+
+        All partitions are read in one round trip.
+        """
+        ...
+
+    async def write(self, writes: Sequence[PartitionWrite]) -> list[WriteOutcome]:
+        """Apply each write atomically and answer in the same order, in one round trip.
+
+        A write that is refused does not stop the others. Writes are atomic by partition, not
+        across partitions.
+        """
+        ...
+
+    def states(self, partition: int) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield each account of a partition with its state, in no order.
+
+        For tools and tests: it does not see one moment in time while a worker writes.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return if the store answers."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections. Closing twice is fine."""
+        ...

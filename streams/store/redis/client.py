@@ -1,0 +1,119 @@
+"""Send commands that touch one slot each, all at once, to one server or to a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, cast
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException, RedisError
+
+from engine.errors import ConfigError, StoreUnavailable
+from streams.store.redis.address import redact
+
+Command = tuple[str | bytes | int, ...]
+"""A command's name, then its arguments."""
+
+FAILURES = (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
+SCAN_COUNT = 1_000
+
+
+class Client(Protocol):
+    """Commands in, answers out. An answer that is an error is returned, not raised."""
+
+    async def send(self, commands: Sequence[Command]) -> list[object]:
+        """Send all commands in one round trip; raise only where there is no answer."""
+        ...
+
+    def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
+        """Yield the keys that match, some perhaps twice."""
+        ...
+
+    async def close(self) -> None:
+        """Give back the connections."""
+        ...
+
+
+class SingleClient:
+    """One server: the commands go out as one pipeline."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._redis = Redis.from_url(
+            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=_one_more_try()
+        )
+
+    async def send(self, commands: Sequence[Command]) -> list[object]:
+        """See `Client.send`."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return cast(list[object], await pipeline.execute(raise_on_error=False))
+
+    async def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
+        """See `Client.scan`."""
+        async for key in self._redis.scan_iter(match=pattern, count=SCAN_COUNT):
+            yield key
+
+    async def close(self) -> None:
+        """See `Client.close`."""
+        await self._redis.aclose()
+
+
+class ClusterClient:
+    """Redis Cluster: each command goes to the node that holds its slot, side by side."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._redis = RedisCluster.from_url(
+            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+        )
+
+    async def send(self, commands: Sequence[Command]) -> list[object]:
+        """See `Client.send`."""
+        calls = (self._redis.execute_command(*command) for command in commands)
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        return list(answers)
+
+    async def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
+        """See `Client.scan`."""
+        async for key in self._redis.scan_iter(match=pattern, count=SCAN_COUNT):
+            yield key
+
+    async def close(self) -> None:
+        """See `Client.close`."""
+        await self._redis.aclose()
+
+
+def connect(url: str, *, timeout_s: float, cluster: bool) -> Client:
+    """Return a client of `url`. Nothing connects yet.
+
+    Raises:
+        ConfigError: the URL cannot be read.
+    """
+    try:
+        return ClusterClient(url, timeout_s) if cluster else SingleClient(url, timeout_s)
+    except ValueError as error:
+        raise ConfigError(
+            f"state.url must be a Redis URL, however: state.url={redact(url)!r} ({error})"
+        ) from error
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Turn what redis-py raises into `StoreUnavailable` with the address and Redis's own words."""
+    try:
+        yield
+    except FAILURES as error:
+        raise StoreUnavailable(
+            "the state store must be reachable and writable, however "
+            f"{redact(url)} said: {error or type(error).__name__}. "
+            "Check the server and the setting state.url."
+        ) from error
+
+
+def _one_more_try() -> Retry:
+    # A connection of the pool may have died with the server's last restart; a new one has not.
+    return Retry(NoBackoff(), 1)

@@ -1,0 +1,149 @@
+"""A state store in Redis or Valkey: one MGET a partition to read, one script to write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from importlib import resources
+from typing import cast
+
+from redis.exceptions import NoScriptError
+
+from engine.errors import ConfigError
+from streams.store.base import PartitionWrite, WriteKind, WriteOutcome
+from streams.store.redis.client import Command, connect, translated
+from streams.store.redis.keys import Keys
+
+SCRIPT = resources.files(__package__).joinpath("write.lua").read_text("utf-8")
+SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+PAGE = 1_000
+
+
+class RedisStore:
+    """A `Store` in Redis 7, Valkey 8, or later; in Redis Cluster where `cluster` is set.
+
+    A store belongs to the event loop of its first call.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str,
+        expire_s: int | None = None,
+        cluster: bool = False,
+        timeout_s: float = 5.0,
+    ) -> None:
+        """Take the address; nothing connects before the first call.
+
+        Args:
+            url: `redis://`, `rediss://` or `unix://`; for a cluster, any one of its nodes.
+            namespace: separates applications and state layouts that share a server; no braces.
+            expire_s: seconds after its last write that an account is forgotten; None keeps it.
+            cluster: whether the server is a Redis Cluster. Each partition then lies on one node,
+                and a call sends one command for each partition, side by side.
+            timeout_s: how long to wait for a connection, and for an answer.
+
+        Raises:
+            ConfigError: the URL, the namespace or the expiry is not valid.
+        """
+        if expire_s is not None and expire_s < 1:
+            raise ConfigError(f"expire_s must be 1 or more, or None, however: expire_s={expire_s}")
+        self._url = url
+        self._keys = Keys(namespace)
+        self._expire_s = expire_s or 0
+        self._client = connect(url, timeout_s=timeout_s, cluster=cluster)
+
+    async def positions(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        """See `Store.positions`."""
+        asked = list(partitions)
+        answers = await self._ask([("GET", self._keys.position(each)) for each in asked])
+        return {each: _position(answer) for each, answer in zip(asked, answers, strict=True)}
+
+    async def read(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
+        """See `Store.read`."""
+        asked = {partition: accounts for partition, accounts in wanted.items() if accounts}
+        answers = await self._ask(
+            [("MGET", *self._keys.states(each, accounts)) for each, accounts in asked.items()]
+        )
+        found = cast(list[list[bytes | None]], answers)
+        return {partition: [] for partition in wanted} | dict(zip(asked, found, strict=True))
+
+    async def write(self, writes: Sequence[PartitionWrite]) -> list[WriteOutcome]:
+        """See `Store.write`."""
+        tails = [self._script_arguments(write) for write in writes]
+        answers = await self._send([("EVALSHA", SCRIPT_SHA, *tail) for tail in tails])
+        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        # The server was restarted or its scripts flushed: EVAL runs the script and keeps it.
+        again = await self._ask([("EVAL", SCRIPT, *tails[at]) for at in unknown])
+        for at, answer in zip(unknown, again, strict=True):
+            answers[at] = answer
+        self._raise_first(answers)
+        return [_outcome(write, answer) for write, answer in zip(writes, answers, strict=True)]
+
+    async def states(self, partition: int) -> AsyncIterator[tuple[str, bytes]]:
+        """See `Store.states`."""
+        with translated(self._url):
+            # SCAN may name a key twice.
+            keys = list({key async for key in self._client.scan(self._keys.pattern(partition))})
+        for start in range(0, len(keys), PAGE):
+            for found in await self._values(partition, keys[start : start + PAGE]):
+                yield found
+
+    async def ping(self) -> None:
+        """See `Store.ping`."""
+        await self._ask([("PING",)])
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._client.close()
+
+    def _script_arguments(self, write: PartitionWrite) -> Command:
+        accounts = list(write.states)
+        expected = "" if write.expected is None else write.expected
+        return (
+            1 + len(accounts),
+            self._keys.position(write.partition),
+            *self._keys.states(write.partition, accounts),
+            expected,
+            write.position,
+            self._expire_s,
+            *write.states.values(),
+        )
+
+    async def _values(self, partition: int, keys: list[bytes]) -> list[tuple[str, bytes]]:
+        """Read the states at keys; one that has expired since is left out."""
+        if not keys:
+            return []
+        (answer,) = await self._ask([("MGET", *keys)])
+        states = cast(list[bytes | None], answer)
+        return [
+            (self._keys.account(partition, key), state)
+            for key, state in zip(keys, states, strict=True)
+            if state is not None
+        ]
+
+    async def _ask(self, commands: list[Command]) -> list[object]:
+        """Send commands and raise the first error among the answers."""
+        answers = await self._send(commands)
+        self._raise_first(answers)
+        return answers
+
+    async def _send(self, commands: list[Command]) -> list[object]:
+        with translated(self._url):
+            return await self._client.send(commands) if commands else []
+
+    def _raise_first(self, answers: list[object]) -> None:
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                with translated(self._url):
+                    raise answer
+
+
+def _position(answer: object) -> int | None:
+    return None if answer is None else int(cast(bytes, answer))
+
+
+def _outcome(write: PartitionWrite, answer: object) -> WriteOutcome:
+    kind, stored = cast(tuple[bytes, bytes | None], answer)
+    return WriteOutcome(write.partition, WriteKind(kind.decode()), _position(stored))
