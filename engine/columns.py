@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -81,6 +81,10 @@ class Columns:
             event_time_ms=self.event_time_ms[index],
             values={name: column[index] for name, column in self.values.items()},
         )
+
+    def shifted(self, by: int) -> Columns:
+        """Return the same events, their rows counted from ``by`` rows earlier."""
+        return replace(self, rows=self.rows + by)
 
     @staticmethod
     def concatenate(parts: Sequence[Columns]) -> Columns:

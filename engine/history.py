@@ -112,12 +112,22 @@ class History:
             elif self._table is not None:
                 yield _chunk_of(self._table.slice(start, stop - start), self.schema, times)
 
+    def slice(self, start: int, stop: int) -> History:
+        """Return the events from place ``start`` to before place ``stop``."""
+        return History(
+            schema=self.schema,
+            event_time_ms=self.event_time_ms[start:stop],
+            labels=None if self.labels is None else self.labels[start:stop],
+            _table=None if self._table is None else self._table.slice(start, stop - start),
+            _lines=None if self._lines is None else self._lines[start:stop],
+        )
+
     def decode(self, decoder: Decoder, received_ms: int) -> Decoded:
         """Decode the whole history; rows count from its start."""
         parts, rejects, start = [], [], 0
         for chunk in self.chunks():
             part = decoder.decode(chunk.values, received_ms)
-            parts.append(replace(part.columns, rows=part.columns.rows + start))
+            parts.append(part.columns.shifted(start))
             rejects += [replace(each, row=each.row + start) for each in part.rejects]
             start += len(chunk)
         return Decoded(Columns.concatenate(parts), rejects)

@@ -12,11 +12,14 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from engine.errors import BundleError
 from engine.layout import StateLayout
 from engine.schema import FieldType, Schema
 from models.scorer import Scorer
 
 OPSET = 20
+
+_WRONG_FOR_INT64 = ("Max", "Min", "Clip", "Sign")
 
 #: Of the example batch that is traced; any size above 1 gives the same graph.
 _EXAMPLE = 3
@@ -87,6 +90,7 @@ def _export(graph: _Graph, schema: Schema, layout: StateLayout, outputs: list[st
         )
     if program is None:
         raise RuntimeError("the exporter must return a program, however: it returned none")
+    _refuse_wrong_kernels(program.model_proto)
     return _stripped(program.model_proto)
 
 
@@ -101,6 +105,24 @@ def _examples(names: Sequence[str], schema: Schema, layout: StateLayout) -> list
         for dtype, size in layout.sizes.items()
     ]
     return fields + states
+
+
+def _refuse_wrong_kernels(model: onnx.ModelProto) -> None:
+    """Raise if the graph has a node that ONNX Runtime computes wrongly.
+
+    Its Max, Min, Clip and Sign of int64 are wrong on x86-64 where its Eigen lacks a fix
+    (github.com/microsoft/onnxruntime/pull/25280).
+    """
+    typed = (*model.graph.value_info, *model.graph.input, *model.graph.output)
+    integers = {
+        each.name for each in typed if each.type.tensor_type.elem_type == onnx.TensorProto.INT64
+    }
+    for node in model.graph.node:
+        if node.op_type in _WRONG_FOR_INT64 and integers & {*node.input[:1], *node.output}:
+            raise BundleError(
+                f"a graph must have no {node.op_type} of int64, which ONNX Runtime computes "
+                f"wrongly, however: {node.name} is one; use torch.where"
+            )
 
 
 def _stripped(model: onnx.ModelProto) -> bytes:

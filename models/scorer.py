@@ -27,7 +27,7 @@ from engine.schema import Schema
 from models.cells.registry import build_cell
 from models.config import MEMORY_GROUP, ScorerConfig
 from models.encoding import Encoder
-from models.features.base import Context, Feature, Output
+from models.features.base import Context, Feature, Output, Pieces
 from models.features.registry import build_feature
 from models.features.ring import Repeat, Ring, RingFields
 from models.head import Calibration, Head
@@ -53,7 +53,7 @@ class Features(NamedTuple):
     """
 
     columns: Tensor
-    state: dict[str, Tensor]
+    state: dict[str, Pieces]
     context: Context
     repeat: Repeat
 
@@ -116,14 +116,15 @@ class Scorer(nn.Module):
         logit = self.calibration(self.head(torch.cat((encoded, z), dim=1)))
         duplicate = found.repeat.duplicate
         score = torch.where(duplicate, found.repeat.score, torch.sigmoid(logit))
-        new = {**found.state, **self.ring.shifted(found.context, fields, score)}
+        new = found.state | self.ring.shifted(found.context, fields, score)
         if self.cell.state_size:
             new[_MEMORY] = memory
         packed = {
             dtype: torch.where(duplicate, state[dtype], value)
             for dtype, value in self._pack(new).items()
         }
-        return StepOutput(score[:, 0], duplicate[:, 0], self._late(found.context)[:, 0], packed)
+        late = found.context.lag_ms > round(self.config.late_after_s * 1000)
+        return StepOutput(score.squeeze(1), duplicate.squeeze(1), late.squeeze(1), packed)
 
     def features(
         self, events: Tensors, state: Tensors, shared: Tensors
@@ -146,7 +147,7 @@ class Scorer(nn.Module):
             dtype: torch.where(duplicate, state[dtype], value)
             for dtype, value in self._pack(new).items()
         }
-        return found.columns, duplicate[:, 0], packed
+        return found.columns, duplicate.squeeze(1), packed
 
     def forward_sequence(self, columns: Tensor, h: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the head sees for whole histories.
@@ -185,18 +186,14 @@ class Scorer(nn.Module):
         """Make the features from the state's named fields (``[B, size]`` each)."""
         context = self.ring.context(events, fields, shared)
         columns: list[Tensor] = []
-        new: dict[str, Tensor] = {}
+        new: dict[str, Pieces] = {}
         for part in self.parts:
             own = {each.name: fields[each.name] for each in part.state}
             result = part(context, own)
-            columns.append(result.columns)
+            columns += result.columns
             new |= result.state
         repeat = self.ring.repeat(context, fields)
         return Features(torch.cat(columns, dim=1), new, context, repeat)
-
-    def _late(self, context: Context) -> Tensor:
-        late_after_ms = round(self.config.late_after_s * 1000)
-        return context.now_ms - context.time_ms > late_after_ms
 
     def _memory(self, fields: Tensors, like: Tensor) -> Tensor:
         return fields[_MEMORY] if self.cell.state_size else like[:, :0]
@@ -220,10 +217,11 @@ class Scorer(nn.Module):
             named |= {each.name: part for each, part in zip(fields, parts, strict=True)}
         return named
 
-    def _pack(self, named: Tensors) -> dict[str, Tensor]:
+    def _pack(self, named: Mapping[str, Pieces]) -> dict[str, Tensor]:
         order: dict[str, list[Tensor]] = {}
         for each in self._fields:
-            order.setdefault(each.dtype, []).append(named[each.name])
+            value = named[each.name]
+            order.setdefault(each.dtype, []).extend([value] if isinstance(value, Tensor) else value)
         return {dtype: torch.cat(parts, dim=1) for dtype, parts in order.items()}
 
     def _writer(self) -> str:

@@ -73,7 +73,7 @@ async def ensure_topics(settings: Settings) -> dict[str, int]:
     names = [topics.transactions, topics.scores, topics.alerts, topics.dead_letters]
     admin = AIOKafkaAdminClient(**client_options(settings.broker))
     try:
-        await _start(admin, settings.broker)
+        await start_client(admin, settings.broker)
         found = await _partitions(admin, names)
         missing = [name for name in names if name not in found]
         if missing:
@@ -86,12 +86,13 @@ async def ensure_topics(settings: Settings) -> dict[str, int]:
         await admin.close()
 
 
-async def start_producer(producer: AIOKafkaProducer, broker: Broker) -> None:
-    """Start a producer. Raises :class:`BrokerUnavailable` after the configured time."""
-    await _start(producer, broker)
+async def start_client(client: Any, broker: Broker) -> None:
+    """Start a producer, a consumer or an admin client, trying again while Kafka is away.
 
+    Raises:
+        BrokerUnavailable: it is away for longer than ``broker.connect_timeout_s``.
+    """
 
-async def _start(client: Any, broker: Broker) -> None:
     def waiting(state: RetryCallState) -> None:
         if state.attempt_number == 1:
             logger.warning(

@@ -16,7 +16,7 @@ from engine.errors import StoreUnavailable
 from engine.manifest import Manifest, Thresholds
 from engine.scorer import Scorer
 from streams.app import RiskApp
-from streams.kafka import ensure_topics, new_producer, start_producer
+from streams.kafka import ensure_topics, new_producer, start_client
 from streams.log import get_logger
 from streams.metrics import Metrics
 from streams.processor import Processor
@@ -93,7 +93,7 @@ async def _opened(settings: Settings, bundle: Bundle) -> AsyncIterator[RiskApp]:
     try:
         await _reach_store(store, settings)
         partitions = await ensure_topics(settings)
-        await start_producer(producer, settings.broker)
+        await start_client(producer, settings.broker)
         publisher = Publisher(producer, settings.broker, partitions)
         processor = Processor(settings, decoder, scorer, store, publisher, metrics)
         yield RiskApp(settings, scorer, processor, metrics)

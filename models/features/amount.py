@@ -38,9 +38,9 @@ class Amount(Feature):
         """See :meth:`models.features.base.Feature.forward`."""
         amount, mean = context.amount, state["amount_mean"]
         usual = torch.where(context.first, amount, mean)
-        columns = [amount, amount / usual.clamp(min=0.01)]
+        columns: tuple[Tensor, ...] = (amount, amount / usual.clamp(min=0.01))
         if self.bounds.shape[1]:
-            columns.append((amount > self.bounds).float())
+            columns += ((amount > self.bounds).float(),)
         count = (context.earlier + 1.0).clamp(max=self.horizon)
         updated = mean + (amount - mean) / count
-        return FeatureResult(torch.cat(columns, dim=1), {"amount_mean": updated})
+        return FeatureResult(columns, {"amount_mean": updated})

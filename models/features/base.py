@@ -17,6 +17,11 @@ DAY_MS = 86_400_000
 DAY_S = 86_400.0
 
 
+#: Tensors ``[B, k]`` that stand for the one they make side by side. Each concatenation that is
+#: put off is a node less in the graph.
+Pieces = Tensor | tuple[Tensor, ...]
+
+
 class Output(NamedTuple):
     """One column that a feature makes, and the group of reasons it belongs to."""
 
@@ -34,15 +39,17 @@ class Context:
         time_ms: the event's own time, int64 ``[B, 1]``.
         now_ms: the later of that and the account's last time, int64 ``[B, 1]``. Ages are taken
             from here, so that they are never negative.
-        last_ms: the account's last time before the event, int64 ``[B, 1]``; 0 for a new account.
-        gap_s: ``now - last`` in seconds, float32 ``[B, 1]``; 0 for a new account.
+        lag_ms: how much older the event is than the account's last, int64 ``[B, 1]``; 0 if newer.
+        gap_ms: ``now`` minus the account's last time, int64 ``[B, 1]``; ``now`` for a new account.
+        gap_s: the same in seconds, float32 ``[B, 1]``; 0 for a new account.
         earlier: the number of earlier events, float32 ``[B, 1]``.
         first: whether there is none, bool ``[B, 1]``.
         amount: the amount of the event, float32 ``[B, 1]``.
         counterparty: its code (see :mod:`models.features.ring`), float32 ``[B, 1]``.
         ring_amount: the amounts of the last events, newest first, float32 ``[B, R]``.
         ring_counterparty: their counterparties' codes, float32 ``[B, R]``.
-        ring_age_ms: how long before ``now`` they were, int64 ``[B, R]``.
+        ring_age_ms: how long before ``now`` they were, int64 ``[B, R]``; in an empty slot longer
+            than any window.
         ring_held: which slots of the ring hold an event, bool ``[B, R]``.
     """
 
@@ -50,7 +57,8 @@ class Context:
     shared: Mapping[str, Tensor]
     time_ms: Tensor
     now_ms: Tensor
-    last_ms: Tensor
+    lag_ms: Tensor
+    gap_ms: Tensor
     gap_s: Tensor
     earlier: Tensor
     first: Tensor
@@ -89,7 +97,11 @@ class Feature(nn.Module):
 
 
 class FeatureResult(NamedTuple):
-    """``columns`` float32 ``[B, len(outputs)]``; ``state`` field name to ``[B, size]``."""
+    """What a feature makes of a batch.
 
-    columns: Tensor
-    state: dict[str, Tensor]
+    ``columns`` are float32 ``[B, k]`` each, and together ``[B, len(outputs)]``; ``state`` is field
+    name to its new value ``[B, size]``, in one piece or in several to be put side by side.
+    """
+
+    columns: tuple[Tensor, ...]
+    state: dict[str, Pieces]

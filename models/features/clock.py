@@ -55,4 +55,4 @@ class Clock(Feature):
         place_ms = torch.remainder(context.time_ms + self.shift, self.period)
         angle = place_ms.float() * self.angle
         flags = (place_ms * self.sign < self.below).float()
-        return FeatureResult(torch.cat((torch.sin(angle), torch.cos(angle), flags), dim=1), {})
+        return FeatureResult((torch.sin(angle), torch.cos(angle), flags), {})

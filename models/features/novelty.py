@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from models.features.base import Context, Feature, FeatureResult, Output
@@ -27,4 +26,4 @@ class Novelty(Feature):
         same = (context.ring_counterparty == context.counterparty) & context.ring_held
         seen = same.float().sum(1, keepdim=True)
         held = context.earlier.clamp(1.0, float(context.ring_amount.shape[1]))
-        return FeatureResult(torch.cat(((seen < 0.5).float(), seen / held), dim=1), {})
+        return FeatureResult(((seen < 0.5).float(), seen / held), {})

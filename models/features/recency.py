@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from models.features.base import Context, Feature, FeatureResult, Output
@@ -22,5 +21,4 @@ class Recency(Feature):
 
     def forward(self, context: Context, state: Mapping[str, Tensor]) -> FeatureResult:
         """See :meth:`models.features.base.Feature.forward`."""
-        columns = (context.gap_s, context.first.float(), context.earlier)
-        return FeatureResult(torch.cat(columns, dim=1), {})
+        return FeatureResult((context.gap_s, context.first.float(), context.earlier), {})

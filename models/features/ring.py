@@ -3,8 +3,11 @@
 The ring is a shift register, the newest event first. A slot holds the event id's hash, the
 event's own time, its amount, the code of its counterparty and the score it was given.
 
-A counterparty's code is the upper 24 bits of its hash, which float32 holds exactly: two different
-counterparties look the same once in 17 million, which is harmless in a feature.
+A counterparty's code is its hash rounded to float32: equal hashes have equal codes, and two
+different counterparties look the same once in some ten million, which is harmless in a feature.
+
+ONNX Runtime's Max, Min, Clip and Sign return wrong int64 results on x86-64 where its Eigen lacks a
+fix (github.com/microsoft/onnxruntime/pull/25280); times are compared and chosen with Where.
 """
 
 from __future__ import annotations
@@ -16,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from engine.layout import StateField
-from models.features.base import Context
+from models.features.base import Context, Pieces
 
-#: Dividing a 64-bit hash by this leaves 24 bits with a sign.
-_CODE_DIVISOR = 1 << 40
+#: The age of an empty slot: longer than any window.
+_NEVER_MS = 1 << 62
 
 
 class RingFields(NamedTuple):
@@ -79,24 +82,26 @@ class Ring(nn.Module):
         time_ms = events[self.fields.event_time][:, None]
         amount = events[self.fields.amount][:, None]
         last_ms, earlier = state["last_time"], state["events"]
-        now_ms = torch.maximum(time_ms, last_ms)
+        now_ms = torch.where(time_ms > last_ms, time_ms, last_ms)
+        gap_ms = now_ms - last_ms
         first = earlier < 0.5
-        gap_s = (now_ms - last_ms).float() * 1e-3
+        held = self.slots < earlier
         return Context(
             events=events,
             shared=shared,
             time_ms=time_ms,
             now_ms=now_ms,
-            last_ms=last_ms,
-            gap_s=torch.where(first, 0.0, gap_s),
+            lag_ms=now_ms - time_ms,
+            gap_ms=gap_ms,
+            gap_s=torch.where(first, 0.0, gap_ms.float() * 1e-3),
             earlier=earlier,
             first=first,
             amount=amount,
             counterparty=self._code(events, amount),
             ring_amount=state["ring_amount"],
             ring_counterparty=state["ring_counterparty"],
-            ring_age_ms=now_ms - state["ring_time"],
-            ring_held=self.slots < earlier,
+            ring_age_ms=torch.where(held, now_ms - state["ring_time"], _NEVER_MS),
+            ring_held=held,
         )
 
     def repeat(self, context: Context, state: Mapping[str, Tensor]) -> Repeat:
@@ -110,7 +115,7 @@ class Ring(nn.Module):
 
     def shifted(
         self, context: Context, state: Mapping[str, Tensor], score: Tensor
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Pieces]:
         """Return the ring's new state once the event's score ``[B, 1]`` is known."""
         keep = self.length - 1
         event_id = context.events[self.fields.event_id][:, None]
@@ -121,14 +126,12 @@ class Ring(nn.Module):
             "ring_counterparty": context.counterparty,
             "ring_score": score,
         }
-        shifted = {
-            name: torch.cat((value, state[name][:, :keep]), dim=1)
-            for name, value in newest.items()
+        shifted: dict[str, Pieces] = {
+            name: (value, state[name][:, :keep]) for name, value in newest.items()
         }
         return {**shifted, "last_time": context.now_ms, "events": context.earlier + 1.0}
 
     def _code(self, events: Mapping[str, Tensor], like: Tensor) -> Tensor:
         if self.fields.counterparty is None:
             return torch.zeros_like(like)
-        hashed = events[self.fields.counterparty][:, None]
-        return torch.div(hashed, _CODE_DIVISOR, rounding_mode="trunc").float()
+        return events[self.fields.counterparty][:, None].float()

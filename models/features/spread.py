@@ -80,31 +80,32 @@ class Spread(Feature):
         self.outputs = tuple(Output(name, "amount") for name in ("ratio", "z", "llr"))
         self.outputs += tuple(Output(name, "past_amounts") for name in past)
         self.state = (
-            StateField("usual", "float32", (3,)),
+            StateField("usual_count", "float32"),
+            StateField("usual_mean", "float32"),
+            StateField("usual_square", "float32"),
             StateField("pressure", "float32", (len(decay_days),)),
         )
 
     def forward(self, context: Context, state: Mapping[str, Tensor]) -> FeatureResult:
         """See :meth:`models.features.base.Feature.forward`."""
-        accepted, mean, square = state["usual"].split(1, dim=1)
-        rm, rs = self._usual(accepted, mean, square)
+        rm, rs = self._usual(state)
         amounts = torch.cat((context.amount, context.ring_amount), dim=1)
-        ratio, z = amounts / rm, (amounts - rm) / rs
-        llr = self._llr(z, rm / rs)
-        now = torch.stack((ratio, z, llr), dim=2)[:, 0]
+        parts = [1, context.ring_amount.shape[1]]
+        z = (amounts - rm) / rs
+        ratio, past_ratio = (amounts / rm).split(parts, dim=1)
+        llr, past_llr = self._llr(z, rm / rs).split(parts, dim=1)
         held = state["pressure"] * torch.exp(context.gap_s * self.decay)
-        past = self._past(context, ratio[:, 1:], llr[:, 1:])
-        columns = torch.cat((now, rm, *past, held), dim=1)
-        pressure = held + llr[:, :1].clamp(min=0.0)
-        usual = self._updated(context.amount, rm, accepted, mean, square)
-        return FeatureResult(columns, {"usual": usual, "pressure": pressure})
+        past = self._past(context, past_ratio, past_llr.clamp(min=0.0))
+        new = {**self._updated(context.amount, rm, state), "pressure": held + llr.clamp(min=0.0)}
+        return FeatureResult((ratio, z[:, :1], llr, rm, *past, held), new)
 
-    def _usual(self, accepted: Tensor, mean: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+    def _usual(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the robust mean and spread, each ``[B, 1]``."""
-        weight = 1.0 / (accepted + 2.0)
-        rm = (accepted * mean + 2.0 * self.prior) * weight
+        count = state["usual_count"]
+        weight = 1.0 / (count + 2.0)
+        rm = (count * state["usual_mean"] + 2.0 * self.prior) * weight
         prior_square = (rm * rm) * (2.0 * self.relative**2)
-        return rm, torch.sqrt((accepted * square + prior_square) * weight)
+        return rm, torch.sqrt((count * state["usual_square"] + prior_square) * weight)
 
     def _llr(self, z: Tensor, level: Tensor) -> Tensor:
         """Return the log-likelihood ratio of ``z [B, n]``, where ``level [B, 1]`` is rm / rs."""
@@ -113,25 +114,28 @@ class Spread(Feature):
         return llr.clamp(_LLR_MIN, _LLR_MAX)
 
     def _past(self, context: Context, ratio: Tensor, llr: Tensor) -> tuple[Tensor, ...]:
-        """Return the columns made of the ring's ``ratio`` and ``llr [B, R]``."""
-        known = torch.where(context.ring_held, ratio, 0.0)
-        young = context.ring_age_ms[:, None] < self.high_age_ms
-        high = ((known[:, None] > self.high_ratio) & young).float().sum(2)
-        recent = context.ring_held & (context.ring_age_ms < self.window_ms)
-        largest = torch.where(recent, ratio, 0.0).amax(1, keepdim=True)
-        total = torch.where(recent, llr.clamp(min=0.0), 0.0).sum(1, keepdim=True)
-        age_days = context.ring_age_ms.float() * (1.0 / DAY_MS)
-        since = torch.where(known > self.first_high, age_days, _NEVER_DAYS)
+        """Return the columns made of the ring's ratios and positive llr, ``[B, R]`` each."""
+        age_ms = context.ring_age_ms
+        young = age_ms[:, None] < self.high_age_ms
+        high = ((ratio[:, None] > self.high_ratio) & young).float().sum(2)
+        recent = (age_ms < self.window_ms).float()
+        largest = (ratio * recent).amax(1, keepdim=True)
+        total = (llr * recent).sum(1, keepdim=True)
+        age_days = age_ms.float() * (1.0 / DAY_MS)
+        since = torch.where(ratio > self.first_high, age_days, _NEVER_DAYS)
         return high, largest, total, since.amin(1, keepdim=True).clamp(max=_NEVER_DAYS)
 
     def _updated(
-        self, amount: Tensor, rm: Tensor, accepted: Tensor, mean: Tensor, square: Tensor
-    ) -> Tensor:
-        """Return the state ``usual [B, 3]`` after the event."""
+        self, amount: Tensor, rm: Tensor, state: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return what the mean and the spread are made of after the event."""
+        mean, square = state["usual_mean"], state["usual_square"]
         ordinary = (amount <= rm * self.accept).float()
-        count = (accepted + ordinary).clamp(max=self.horizon)
+        count = (state["usual_count"] + ordinary).clamp(max=self.horizon)
         step = ordinary / count.clamp(min=1.0)
         away = amount - rm
-        mean = mean + (amount - mean) * step
-        square = square + (away * away - square) * step
-        return torch.cat((count, mean, square), dim=1)
+        return {
+            "usual_count": count,
+            "usual_mean": mean + (amount - mean) * step,
+            "usual_square": square + (away * away - square) * step,
+        }

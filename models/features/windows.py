@@ -32,64 +32,53 @@ class Windows(Feature):
         hours: the windows, in hours; at most 31 days.
     """
 
-    days: Tensor
+    starts: Tensor
     reach: Tensor
     within: Tensor
 
     def __init__(self, hours: Sequence[float] = (1, 24, 168, 720)) -> None:
         super().__init__()
+        if not hours or max(hours) > (_BUCKETS - 1) * _DAY_H:
+            raise ValueError(f"windows must be at most 31 days, however: {list(hours)} hours")
         reach = [each / _DAY_H + 1.0 if each >= _DAY_H else -1.0 for each in hours]
         within = [round(each * DAY_MS / _DAY_H) for each in hours]
-        self.register_buffer("days", torch.arange(_BUCKETS)[None], persistent=False)
-        self.register_buffer("reach", torch.tensor(reach)[None, :, None], persistent=False)
-        self.register_buffer("within", torch.tensor(within)[None, :, None], persistent=False)
-        names = [f"{what}_{each:g}h" for each in hours for what in ("count", "sum")]
-        names += [f"mean_{each:g}h" for each in hours]
+        starts = torch.arange(_BUCKETS)[None] * DAY_MS
+        self.register_buffer("starts", starts, persistent=False)
+        self.register_buffer("reach", torch.tensor(reach), persistent=False)
+        self.register_buffer("within", torch.tensor(within), persistent=False)
+        names = [f"{what}_{each:g}h" for what in ("count", "sum", "mean") for each in hours]
         self.outputs = tuple(Output(name, "frequency") for name in names)
-        self.state = (StateField("day_buckets", "float32", (_BUCKETS, 2)),)
+        self.state = (StateField("day_buckets", "float32", (2, _BUCKETS)),)
 
     def forward(self, context: Context, state: Mapping[str, Tensor]) -> FeatureResult:
         """See :meth:`models.features.base.Feature.forward`."""
-        day_now = torch.div(context.now_ms, DAY_MS, rounding_mode="trunc")
-        age_days = torch.remainder(day_now - self.days, _BUCKETS)
-        held = self._held(context, state["day_buckets"], day_now, age_days)
+        # how long before now the day of each bucket began
+        age_ms = torch.remainder(context.now_ms - self.starts, _BUCKETS * DAY_MS)
+        # a bucket that began after the account's last event is of a day that has gone by
+        keep = (age_ms >= context.gap_ms)[:, None]
+        held = torch.where(keep, state["day_buckets"].reshape(-1, 2, _BUCKETS), 0.0)
         exact = self._from_ring(context)
-        coarse = self._from_buckets(context, held, day_now, age_days)
-        full = exact[:, :, :1] > context.ring_amount.shape[1] - 0.5
-        figures = torch.where(full, torch.maximum(exact, coarse), exact)
-        count, total = figures.unbind(2)
+        coarse = self._from_buckets(held, age_ms)
+        full = exact[:, :1] > context.ring_amount.shape[1] - 0.5
+        figures = torch.where(full, torch.maximum(exact, coarse), exact).flatten(1)
+        count, total = figures.chunk(2, dim=1)
         mean = total / count.clamp(min=1.0)
-        columns = torch.cat((figures.flatten(1), mean), dim=1)
-        return FeatureResult(columns, {"day_buckets": self._added(context, held, day_now, age_days)})
-
-    def _held(
-        self, context: Context, buckets: Tensor, day_now: Tensor, age_days: Tensor
-    ) -> Tensor:
-        """Return the buckets ``[B, 32, 2]`` without those whose day has gone by since."""
-        passed = day_now - torch.div(context.last_ms, DAY_MS, rounding_mode="trunc")
-        keep = (age_days >= passed)[:, :, None]
-        return torch.where(keep, buckets.reshape(-1, _BUCKETS, 2), 0.0)
+        added = held.flatten(1) + self._event(context, age_ms)
+        return FeatureResult((figures, mean), {"day_buckets": added})
 
     def _from_ring(self, context: Context) -> Tensor:
-        """Return count and sum of the ring's events in each window: ``[B, windows, 2]``."""
-        age_ms, held = context.ring_age_ms[:, None], context.ring_held[:, None]
-        inside = ((age_ms < self.within) & held).float()
-        total = inside * context.ring_amount[:, None]
-        return torch.stack((inside.sum(2), total.sum(2)), dim=2)
+        """Return count and sum of the ring's events in each window: ``[B, 2, windows]``."""
+        inside = (context.ring_age_ms[:, :, None] < self.within).float()
+        ring = torch.cat((context.ring_held.float(), context.ring_amount), dim=1)
+        return ring.reshape(-1, 2, context.ring_amount.shape[1]) @ inside
 
-    def _from_buckets(
-        self, context: Context, held: Tensor, day_now: Tensor, age_days: Tensor
-    ) -> Tensor:
-        """Return count and sum of the buckets in each window: ``[B, windows, 2]``."""
-        into_day = (context.now_ms - day_now * DAY_MS).float() * (1.0 / DAY_MS)
-        share = self.reach - (age_days + into_day)[:, None]
-        return share.clamp(0.0, 1.0) @ held
+    def _from_buckets(self, held: Tensor, age_ms: Tensor) -> Tensor:
+        """Return count and sum of the buckets in each window: ``[B, 2, windows]``."""
+        age_days = age_ms.float() * (1.0 / DAY_MS)
+        return held @ (self.reach - age_days[:, :, None]).clamp(0.0, 1.0)
 
-    def _added(
-        self, context: Context, held: Tensor, day_now: Tensor, age_days: Tensor
-    ) -> Tensor:
-        """Return the buckets ``[B, 64]`` with the event added to its own day."""
-        own_age = day_now - torch.div(context.time_ms, DAY_MS, rounding_mode="trunc")
-        hit = (age_days == own_age).float()
-        added = torch.stack((hit, hit * context.amount), dim=2)
-        return (held + added).flatten(1)
+    def _event(self, context: Context, age_ms: Tensor) -> Tensor:
+        """Return what the event adds to the buckets: ``[B, 64]``."""
+        into_day = age_ms - context.lag_ms
+        own = ((into_day >= 0) & (into_day < DAY_MS)).float()
+        return torch.cat((own, own * context.amount), dim=1)

@@ -1,0 +1,5 @@
+"""``python -m riskstream``."""
+
+from riskstream.main import main
+
+main()

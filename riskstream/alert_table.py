@@ -1,0 +1,54 @@
+"""Alerts as people read them in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from riskstream.options import format_time
+
+STYLES = {"approve": "green", "review": "yellow", "decline": "bold red"}
+_REASONS = 2
+
+
+def alert_table(alerts: Iterable[dict[str, Any]], title: str | None = None) -> Table:
+    """Return a table of alerts, in the order given."""
+    table = Table(title=title, title_justify="left", expand=True, box=None, pad_edge=False)
+    table.add_column("time (UTC)", no_wrap=True, width=19)
+    table.add_column("decision", no_wrap=True, width=8)
+    table.add_column("account", no_wrap=True, max_width=20)
+    table.add_column("amount", justify="right", no_wrap=True, width=11)
+    table.add_column("score", justify="right", no_wrap=True, width=6)
+    table.add_column("reasons", ratio=1, no_wrap=True, overflow="ellipsis")
+    for alert in alerts:
+        table.add_row(
+            format_time(alert["event_time_ms"]),
+            Text(alert["decision"], style=STYLES.get(alert["decision"], "")),
+            alert["account"],
+            amount_of(alert),
+            f"{alert['score']:.3f}",
+            reasons_of(alert),
+        )
+    return table
+
+
+def alert_line(alert: dict[str, Any]) -> str:
+    """Return an alert as one plain line."""
+    return (
+        f"{format_time(alert['event_time_ms'])}  {alert['decision']:<8}  {alert['account']:<12}  "
+        f"{amount_of(alert):>11}  {alert['score']:.3f}  {reasons_of(alert)}"
+    )
+
+
+def amount_of(alert: dict[str, Any]) -> str:
+    """Return the amount with two decimals; a dash where events have none."""
+    amount = alert.get("amount")
+    return "–" if amount is None else f"{amount:,.2f}"
+
+
+def reasons_of(alert: dict[str, Any]) -> str:
+    """Return the strongest reasons as text."""
+    return "; ".join(reason["text"] for reason in alert["reasons"][:_REASONS])

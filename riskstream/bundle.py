@@ -1,0 +1,96 @@
+"""``riskstream bundle show`` and ``riskstream bundle verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from engine.bundle import Bundle
+from engine.device import Device
+from engine.scorer import Scorer
+from riskstream.options import JsonOption, bundle_folder, out, print_json, settings_of
+
+app = typer.Typer(help="Look at a bundle, or check it.", no_args_is_help=True)
+
+FolderArgument = Annotated[
+    Path | None,
+    typer.Argument(help="The bundle's folder; the one that comes with riskstream if not given."),
+]
+
+
+@app.command()
+def show(folder: FolderArgument = None, json: JsonOption = False) -> None:
+    """Show what a bundle says of itself.
+
+    [bold]Examples[/bold]
+
+      riskstream bundle show bundles/fraud-gru
+
+      riskstream bundle show --json | jq .metrics
+    """
+    bundle = Bundle.load(folder or bundle_folder(settings_of(None)))
+    manifest = bundle.manifest
+    if json:
+        print_json({"digest": bundle.digest, **manifest.to_dict({})})
+        return
+    out.print(f"[bold]{manifest.name}[/bold] version {manifest.version}")
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _rows(bundle):
+        table.add_row(name, value)
+    out.print(table)
+
+
+@app.command()
+def verify(folder: FolderArgument = None, json: JsonOption = False) -> None:
+    """Check every file of a bundle, and that its graphs load and fit its manifest.
+
+    [bold]Examples[/bold]
+
+      riskstream bundle verify bundles/fraud-gru && deploy bundles/fraud-gru
+    """
+    bundle = Bundle.load(folder or bundle_folder(settings_of(None)))
+    Scorer(bundle, Device.CPU)
+    manifest = bundle.manifest
+    if json:
+        print_json({"ok": True, "digest": bundle.digest, "name": manifest.name})
+        return
+    out.print(f"{manifest.name} version {manifest.version} is sound ({bundle.digest[:12]})")
+
+
+def _rows(bundle: Bundle) -> list[tuple[str, str]]:
+    manifest = bundle.manifest
+    fields = ", ".join(
+        f"{field.name} ({field.path}: {field.type})" for field in manifest.schema.streamed
+    )
+    sizes = f"model {len(bundle.model):,} bytes, reasons {len(bundle.reasons):,} bytes"
+    rows = [
+        ("digest", bundle.digest),
+        ("pack", f"{manifest.pack}, {manifest.family}"),
+        ("created", manifest.created),
+        ("graphs", sizes),
+        ("event", fields),
+        ("state", f"{manifest.state.nbytes:,} bytes an account ({manifest.state.digest})"),
+        (
+            "thresholds",
+            f"review from {manifest.thresholds.review:.4f}, "
+            f"decline from {manifest.thresholds.decline:.4f}",
+        ),
+        ("reasons", ", ".join(group.name for group in manifest.reasons)),
+        ("metrics", _flat(manifest.metrics)),
+        ("versions", _flat(manifest.versions)),
+    ]
+    return [(f"{name}  ", value) for name, value in rows if value]
+
+
+def _flat(values: Any, prefix: str = "") -> str:
+    parts = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            parts.append(_flat(value, f"{prefix}{name}."))
+        else:
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            parts.append(f"{prefix}{name} {shown}")
+    return ", ".join(part for part in parts if part)

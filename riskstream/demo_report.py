@@ -1,0 +1,112 @@
+"""What a demo came to: frauds caught at the alert rate it had, files, and what to try next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from engine.decode import Decoder, Limits
+from engine.history import History
+from engine.scorer import Decision
+from riskstream.demo_run import DemoPlan, DemoResult
+from riskstream.options import err, out, print_json
+
+
+def report(
+    result: DemoResult, history: History, plan: DemoPlan, directory: Path, json: bool
+) -> None:
+    """Print the result of a demo."""
+    figures = _figures(result, history, plan)
+    if json:
+        print_json({**figures, "directory": str(directory)})
+        return
+    if result.missing:
+        err.print(
+            f"[bold red]error:[/] every event must be scored, however: {result.missing:,} are not; "
+            f"see {directory / 'worker.log'}"
+        )
+    _print(figures, directory, plan.transactions)
+
+
+def _figures(result: DemoResult, history: History, plan: DemoPlan) -> dict[str, Any]:
+    state = result.state
+    frauds = _frauds(history, plan)
+    alerted = {
+        event_id
+        for event_id, decision in result.decisions.items()
+        if decision != Decision.APPROVE
+    }
+    live = len(result.decisions)
+    caught = len(alerted & frauds)
+    return {
+        "events": state.total,
+        "scored": state.scored,
+        "missing": result.missing,
+        "seconds": round(result.seconds, 1),
+        "latency_p50_ms": state.latency_ms(50),
+        "latency_p99_ms": state.latency_ms(99),
+        "live_events": live,
+        "alerts": len(alerted),
+        "alert_rate": len(alerted) / max(live, 1),
+        "frauds": len(frauds),
+        "caught": caught,
+        "recall": caught / max(len(frauds), 1),
+        "precision": caught / max(len(alerted), 1),
+    }
+
+
+def _frauds(history: History, plan: DemoPlan) -> set[str]:
+    """Return the ids of the frauds of the paced part."""
+    start = int(np.searchsorted(history.event_time_ms, plan.live_from_ms))
+    live = history.slice(start, len(history))
+    columns = live.decode(Decoder(history.schema, Limits()), int(2**53)).columns
+    if live.labels is None:
+        return set()
+    return {
+        event_id
+        for event_id, row in zip(columns.event_ids, columns.rows.tolist(), strict=True)
+        if live.labels[row] > 0
+    }
+
+
+def _print(figures: dict[str, Any], directory: Path, transactions: Path) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rows = [
+        (
+            "scored",
+            f"{figures['scored']:,} of {figures['events']:,} transactions "
+            f"in {figures['seconds']:.0f} s",
+        ),
+        ("latency", f"p50 {_ms(figures['latency_p50_ms'])}, p99 {_ms(figures['latency_p99_ms'])}"),
+        (
+            "alerts",
+            f"{figures['alerts']:,} of {figures['live_events']:,} live payments "
+            f"({figures['alert_rate']:.2%}), {figures['precision']:.0%} of them frauds",
+        ),
+        (
+            "frauds caught",
+            f"{figures['caught']:,} of {figures['frauds']:,} ({figures['recall']:.0%})",
+        ),
+        ("files", f"{directory}/alerts.jsonl, worker.toml, worker.log"),
+    ]
+    for name, value in rows:
+        table.add_row(f"{name}  ", value)
+    out.print(table)
+    out.print("\n[bold]try next[/bold]")
+    for command in (
+        "riskstream bundle show",
+        f"riskstream score {_shown(transactions)} --out scores.parquet",
+        "riskstream settings > riskstream.toml   # then: riskstream worker -c riskstream.toml",
+    ):
+        out.print(f"  {command}", markup=False)
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f} ms"

@@ -1,0 +1,73 @@
+"""The entry point: commands, errors as one line, and exit codes that mean something."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from engine.errors import BundleError, ConfigError, HistoryError, RiskstreamError, SchemaError
+from riskstream import bundle
+from riskstream.alerts import alerts
+from riskstream.demo import demo
+from riskstream.evaluate import evaluate
+from riskstream.options import EXIT_BUNDLE, EXIT_FAILED, EXIT_USAGE, err, out
+from riskstream.replay import replay
+from riskstream.score import score
+from riskstream.settings import settings
+from riskstream.train import train
+from riskstream.worker import topics, worker
+
+_EPILOG = (
+    "Exit codes: 0 done; 1 something failed, such as a server that is not there; 2 a wrong option, "
+    "setting, schema or file; 3 a bundle that was refused; 130 interrupted."
+)
+
+app = typer.Typer(
+    name="riskstream",
+    help="Scores financial events for risk while they flow.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, worker, replay, alerts, score, topics, train, evaluate, settings):
+    app.command()(command)
+app.add_typer(bundle.app, name="bundle")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"riskstream {version('riskstream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except RiskstreamError as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: RiskstreamError) -> int:
+    if isinstance(error, BundleError):
+        return EXIT_BUNDLE
+    if isinstance(error, ConfigError | SchemaError | HistoryError):
+        return EXIT_USAGE
+    return EXIT_FAILED

@@ -1,0 +1,131 @@
+"""What several commands have in common: options, their parsing, and where output goes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import orjson
+import typer
+from rich.console import Console
+
+from engine.bundle import Bundle
+from engine.errors import ConfigError
+from engine.schema import Schema
+from models.packs.registry import pack_folder
+from streams.configuration import load_settings
+from streams.settings import Settings
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_BUNDLE = 3
+EXIT_INTERRUPTED = 130
+
+_T = TypeVar("_T")
+
+#: The pack whose committed bundle is used where no bundle is named.
+DEFAULT_PACK = "fraud"
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", envvar="RISKSTREAM_CONFIG", help="The configuration file (TOML)."
+    ),
+]
+BundleOption = Annotated[
+    Path | None, typer.Option("--bundle", "-b", help="The bundle's folder, instead of the file's.")
+]
+FieldOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field", "-f", help="Where a field stands: NAME=COLUMN. May be repeated.", metavar="N=C"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+FromOption = Annotated[
+    str | None, typer.Option("--from", help="Leave out events before this time (ISO 8601, UTC).")
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option("--until", help="Leave out events from this time on (ISO 8601, UTC)."),
+]
+
+#: Standard output, for results; standard error, for progress and errors.
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def settings_of(
+    config: Path | None,
+    bundle: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the configuration, with what the command line says over it."""
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    if bundle is not None:
+        given["model.bundle"] = str(bundle)
+    return load_settings(config, given)
+
+
+def bundle_folder(settings: Settings) -> Path:
+    """Return the folder of the configured bundle, or of the one that comes with riskstream."""
+    return settings.model.bundle or pack_folder(DEFAULT_PACK) / "bundle"
+
+
+def load_bundle(settings: Settings) -> Bundle:
+    """Read and check the configured bundle. Raises :class:`engine.errors.BundleError`."""
+    return Bundle.load(bundle_folder(settings))
+
+
+def map_fields(schema: Schema, settings: Settings, fields: Sequence[str] | None) -> Schema:
+    """Return the schema with the paths of the configuration, and of ``--field`` over them."""
+    return schema.with_paths({**settings.fields, **parse_fields(fields)})
+
+
+def parse_fields(fields: Sequence[str] | None) -> dict[str, str]:
+    """Read ``NAME=COLUMN`` options. Raises :class:`engine.errors.ConfigError`."""
+    paths = {}
+    for each in fields or ():
+        name, found, column = each.partition("=")
+        if not (name and found and column):
+            raise ConfigError(f"--field must be NAME=COLUMN, however: {each!r}")
+        paths[name] = column
+    return paths
+
+
+def parse_time(option: str, text: str | None) -> int | None:
+    """Read a time option as ms since 1970. Raises :class:`engine.errors.ConfigError`."""
+    if text is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"{option} must be an ISO 8601 time such as 2026-01-31 or 2026-01-31T12:00:00Z, "
+            f"however: {text!r}"
+        ) from None
+    aware = parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1000)
+
+
+def format_time(ms: int) -> str:
+    """Return a time in UTC for people, to the second."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    sys.stdout.write(orjson.dumps(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def run_async(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine to its end; Ctrl-C ends the program with exit code 130."""
+    try:
+        return asyncio.run(main)
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -1,0 +1,184 @@
+"""``riskstream score``: a file of events straight through the core, without Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+from rich.progress import track
+
+from engine.columns import Reject
+from engine.decode import Decoder, Limits
+from engine.errors import HistoryError
+from engine.hashing import event_ids
+from engine.history import History
+from engine.offline import OfflineScorer, ScoredBatch
+from engine.scorer import DECISIONS
+from riskstream.options import (
+    BundleOption,
+    ConfigOption,
+    FieldOption,
+    FromOption,
+    JsonOption,
+    UntilOption,
+    err,
+    load_bundle,
+    map_fields,
+    out,
+    parse_time,
+    print_json,
+    settings_of,
+)
+from streams.worker import new_scorer
+
+_CHUNK = 4_096
+
+
+def score(
+    file: Annotated[Path, typer.Argument(help="A .parquet, .csv or .jsonl file.")],
+    output: Annotated[
+        Path, typer.Option("--out", "-o", help="Where the scores go (.parquet).")
+    ] = Path("scores.parquet"),
+    rejects: Annotated[
+        Path | None, typer.Option(help="Where events that cannot be scored go (.jsonl).")
+    ] = None,
+    start: FromOption = None,
+    until: UntilOption = None,
+    field: FieldOption = None,
+    config: ConfigOption = None,
+    bundle: BundleOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Score a history without Kafka or Redis: the same scores as the stream gives.
+
+    [bold]Examples[/bold]
+
+      riskstream score transactions.parquet --out scores.parquet
+
+      riskstream score raw.csv --field amount=TX_AMOUNT --rejects rejects.jsonl --json
+    """
+    settings = settings_of(config, bundle)
+    loaded = load_bundle(settings)
+    schema = map_fields(loaded.manifest.schema, settings, field)
+    history = History.open(
+        file, schema, parse_time("--from", start), parse_time("--until", until)
+    )
+    limits = Limits(settings.events.max_bytes, round(settings.events.max_future_s * 1000))
+    offline = OfflineScorer(Decoder(schema, limits), new_scorer(settings, loaded))
+    results = _Results(output, rejects, history)
+    with results:
+        for chunk in track(
+            history.chunks(_CHUNK),
+            "scoring",
+            total=-(-len(history) // _CHUNK),
+            console=err,
+            disable=not err.is_terminal,
+        ):
+            results.add(offline.score(chunk.values, time.time_ns() // 1_000_000), chunk.values)
+    results.report(json, output)
+
+
+class _Results:
+    """The scores of a history, written as they come."""
+
+    def __init__(self, output: Path, rejects: Path | None, history: History) -> None:
+        self._output, self._rejects_path, self._history = output, rejects, history
+        self._writer: pq.ParquetWriter | None = None
+        self._rejects: list[dict[str, Any]] = []
+        self._decisions: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._start = 0
+        self._began_s = time.monotonic()
+
+    def __enter__(self) -> _Results:
+        try:
+            self._output.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(self._output, self._schema())
+        except OSError as error:
+            raise HistoryError(f"--out must be writable, however: {error}") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def add(self, batch: ScoredBatch, values: list[bytes]) -> None:
+        """Write one batch."""
+        columns, scored = batch.columns, batch.scored
+        decisions = [str(DECISIONS[each]) for each in scored.decisions.tolist()]
+        table = {
+            "score_id": event_ids("score", columns.accounts, columns.event_ids),
+            "event_id": columns.event_ids,
+            "account": columns.accounts,
+            "event_time": pa.array(columns.event_time_ms, pa.timestamp("ms", "UTC")),
+            "score": scored.scores,
+            "decision": decisions,
+            "duplicate": scored.duplicate,
+            "late": scored.late,
+        }
+        if self._history.labels is not None:
+            table["label"] = self._history.labels[self._start + columns.rows]
+        if self._writer is not None:
+            self._writer.write_table(pa.table(table, schema=self._schema()))
+        self._decisions.update(decisions)
+        for reject in batch.rejects:
+            self._reject(reject, values[reject.row])
+        self._start += len(values)
+
+    def report(self, json: bool, output: Path) -> None:
+        """Write the rejects and print what came of the history."""
+        if self._rejects_path is not None:
+            lines = b"".join(orjson.dumps(each) + b"\n" for each in self._rejects)
+            self._rejects_path.write_bytes(lines)
+        seconds = time.monotonic() - self._began_s
+        scored = sum(self._decisions.values())
+        if json:
+            print_json(
+                {
+                    "events": self._start,
+                    "scored": scored,
+                    "decisions": dict(self._decisions),
+                    "rejects": dict(self._reasons),
+                    "seconds": round(seconds, 3),
+                    "out": str(output),
+                }
+            )
+            return
+        out.print(f"{scored:,} events scored in {seconds:,.1f} s, into {output}")
+        for decision in DECISIONS:
+            out.print(f"  {decision:<10}{self._decisions[decision]:>12,}")
+        for reason, count in self._reasons.most_common():
+            out.print(f"  not scored: {reason:<18}{count:>12,}")
+
+    def _reject(self, reject: Reject, value: bytes) -> None:
+        self._reasons[reject.reason] += 1
+        if self._rejects_path is not None:
+            self._rejects.append(
+                {
+                    "row": self._start + reject.row,
+                    "reason": reject.reason,
+                    "detail": reject.detail,
+                    "event": value.decode("utf-8", "replace"),
+                }
+            )
+
+    def _schema(self) -> pa.Schema:
+        fields: list[Any] = [
+            ("score_id", pa.string()),
+            ("event_id", pa.string()),
+            ("account", pa.string()),
+            ("event_time", pa.timestamp("ms", "UTC")),
+            ("score", pa.float32()),
+            ("decision", pa.string()),
+            ("duplicate", pa.bool_()),
+            ("late", pa.bool_()),
+        ]
+        if self._history.labels is not None:
+            fields.append(("label", pa.float32()))
+        return pa.schema(fields)
