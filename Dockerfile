@@ -29,7 +29,9 @@ RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin
     && install -d -o riskstream -g riskstream /bundles
 COPY --from=build /opt/riskstream /opt/riskstream
 COPY config/production.toml /etc/riskstream/riskstream.toml
-ENV PATH=/opt/riskstream/bin:$PATH \
+# ONNX Runtime tells its makers about models and sessions unless it is told not to.
+ENV ORT_DISABLE_TELEMETRY=1 \
+    PATH=/opt/riskstream/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

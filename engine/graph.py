@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from engine.device import CPU, Choice
 from engine.errors import BundleError
+from engine.runtime import ort
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from engine.bundle import Bundle
@@ -17,6 +16,7 @@ from engine.device import Device, choose, count_gpus
 from engine.errors import BundleError
 from engine.graph import Graph
 from engine.manifest import ReasonGroup, Thresholds
+from engine.runtime import ort
 from engine.waves import waves
 
 

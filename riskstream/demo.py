@@ -84,6 +84,7 @@ def _start(stack: ExitStack, directory: Path, bundle: Path) -> Settings:
         "app.id": "riskstream-demo",
         "broker.bootstrap": broker.bootstrap,
         "broker.session_timeout_s": 6.0,
+        "broker.fetch_wait_ms": 20,
         "state.url": valkey.url,
         "model.bundle": str(bundle.absolute()),
     }

@@ -17,7 +17,7 @@ from engine.bundle import Bundle
 from engine.errors import ConfigError
 from engine.schema import Schema
 from models.packs.registry import pack_folder
-from streams.configuration import load_settings
+from streams.configuration import CONFIG_VARIABLE, load_settings
 from streams.settings import Settings
 
 EXIT_FAILED = 1
@@ -33,7 +33,7 @@ DEFAULT_PACK = "fraud"
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", envvar="RISKSTREAM_CONFIG", help="The configuration file (TOML)."
+        "--config", "-c", envvar=CONFIG_VARIABLE, help="The configuration file (TOML)."
     ),
 ]
 BundleOption = Annotated[

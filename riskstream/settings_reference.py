@@ -1,8 +1,12 @@
-"""The reference of every setting, made from :mod:`streams.settings`: as Markdown and as TOML."""
+"""The reference of every setting, made from :mod:`streams.settings`: as Markdown and as TOML.
+
+The first is docs/configuration.md: ``python -m riskstream.settings_reference > FILE`` renews it.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -194,3 +198,7 @@ def _number(value: float) -> str:
 def _comment(text: str) -> str:
     lines = text.splitlines() if "\n" in text else textwrap.wrap(text, _WIDTH - 2)
     return "\n".join(f"# {line}" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference_markdown())

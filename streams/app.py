@@ -44,7 +44,10 @@ class RiskApp(faust.App):
         self.scorer = scorer
         self.processor = processor
         self.metrics = metrics
-        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.failed = asyncio.Event()
+        self.error: BaseException | None = None
+        self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
+        self.has_been_assigned = False
         self._fenced: set[int] = set()
         super().__init__(settings.app.id, **_options(settings))
         self.in_worker = True
@@ -73,6 +76,7 @@ class RiskApp(faust.App):
         for partition, position in sorted(found.items()):
             start = "the beginning" if position is None else f"offset {position}"
             logger.info("partition %d goes on at %s", partition, start)
+        self.has_been_assigned = True
         return {wanted[partition]: position for partition, position in found.items()}
 
     def before_revoked(self) -> None:
@@ -97,8 +101,8 @@ class RiskApp(faust.App):
         except Interrupted as error:
             logger.warning("%s", error)
         except Exception as error:  # whatever it is, the worker stops rather than skip events
-            if not self.failure.done():
-                self.failure.set_exception(error)
+            self.error = self.error or error
+            self.failed.set()
         finally:
             await stream.ack(event)
 
@@ -121,7 +125,8 @@ class RiskApp(faust.App):
         while not self.should_stop:
             await self.sleep(_LAG_EVERY_S)
             for tp in self.batches.assignment():
-                end, position = self.batches.highwater(tp), self.processor.stored(tp.partition)
+                end = self.batches.highwater(tp)
+                position = self.processor.stored(tp.partition) or self.batches.starts.get(tp)
                 if end is not None and position is not None:
                     self.metrics.lag.labels(tp.partition).set(max(end - position, 0))
 

@@ -11,11 +11,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, InitSettingsSource
 
 from engine.errors import ConfigError
 from streams.settings import Settings
 
 _PREFIX = "RISKSTREAM_"
+
+#: Names the configuration file, where the command line does not.
+CONFIG_VARIABLE = "RISKSTREAM_CONFIG"
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -23,22 +27,24 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
 
     Args:
         path: a TOML file; None for the defaults.
-        overrides: dotted names to values that win over the file, but not over the environment.
+        overrides: dotted names to values that win over the environment, which wins over the file.
 
     Raises:
         ConfigError: the file cannot be read, or a setting is unknown or wrong.
     """
-    raw = {} if path is None else _read(path)
+    file = {} if path is None else _read(path)
+    given: dict[str, Any] = {}
     for name, value in (overrides or {}).items():
         section, key = name.split(".", 1)
-        raw.setdefault(section, {})[key] = value
+        given.setdefault(section, {})[key] = value
     _refuse_unknown_variables(os.environ)
     try:
-        return Settings(**raw)
+        loaded = _with_file(file)(**given)
     except ValidationError as error:
         where = "the configuration" if path is None else str(path)
         faults = "\n".join(f"  {_describe(each)}" for each in error.errors())
         raise ConfigError(f"{where} must be valid, however:\n{faults}") from None
+    return Settings.model_construct(**dict(loaded))
 
 
 def setting_names() -> Iterator[str]:
@@ -55,6 +61,20 @@ def variable_of(name: str) -> str:
     'RISKSTREAM_STATE__URL'
     """
     return _PREFIX + name.replace(".", "__").upper()
+
+
+def _with_file(file: dict[str, Any]) -> type[Settings]:
+    """Return the settings with a file's content as the source of the lowest rank."""
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(  # type: ignore[override]
+            cls, settings_cls: type[BaseSettings], **sources: Any
+        ) -> tuple[Any, ...]:
+            from_file = InitSettingsSource(settings_cls, init_kwargs=file)
+            return sources["init_settings"], sources["env_settings"], from_file
+
+    return Loaded
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -75,7 +95,9 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     known = [variable_of(name) for name in setting_names()]
     for variable in environment:
         name = variable.upper()
-        if not name.startswith(_PREFIX) or name in known or name.startswith(f"{_PREFIX}FIELDS__"):
+        if not name.startswith(_PREFIX) or name in (*known, CONFIG_VARIABLE):
+            continue
+        if name.startswith(f"{_PREFIX}FIELDS__"):
             continue
         raise ConfigError(
             f"an environment variable {_PREFIX}… must name a setting, however: {variable}; "
@@ -93,7 +115,8 @@ def _describe(fault: ErrorDetails) -> str:
     if not name or fault["type"] == "value_error":
         return rule
     found = fault.get("input")
-    shown = "(not shown)" if "password" in name or "url" in name else repr(found)
+    secret = len(fault["loc"]) == 1 or "password" in name or "url" in name
+    shown = "(not shown)" if secret else repr(found)
     return f"{name}: {rule[0].lower()}{rule[1:]}, however: {shown}"
 
 

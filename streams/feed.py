@@ -91,6 +91,7 @@ async def open_feed(
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        fetch_max_wait_ms=settings.broker.fetch_wait_ms,
         **client_options(settings.broker),
     )
     try:

@@ -74,12 +74,12 @@ async def ensure_topics(settings: Settings) -> dict[str, int]:
     admin = AIOKafkaAdminClient(**client_options(settings.broker))
     try:
         await start_client(admin, settings.broker)
-        found = await _partitions(admin, names)
-        missing = [name for name in names if name not in found]
+        # To ask about a topic by name would create it, with the broker's default partitions.
+        existing = set(await admin.list_topics())
+        missing = [name for name in names if name not in existing]
         if missing:
             await _create(admin, topics, missing)
-            found = await _settled(admin, names)
-        return found
+        return await _settled(admin, names)
     except KafkaError as error:
         raise _unavailable(settings.broker, error) from None
     finally:

@@ -9,9 +9,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import NoneType
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.device import Device
@@ -30,6 +39,15 @@ class Section(BaseModel):
     """A section of the configuration; unknown settings are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any, info: ValidationInfo) -> Any:
+        """Read an empty text as None where a setting may be None: TOML has no other way."""
+        field = cls.model_fields[info.field_name or ""]
+        if value == "" and NoneType in get_args(field.annotation):
+            return None
+        return value
 
 
 class Application(Section):
@@ -58,6 +76,8 @@ class Broker(Section):
     """How long a silent worker keeps its partitions."""
     request_timeout_s: Annotated[float, Field(ge=1, le=600)] = 30.0
     """How long one request may take; at least the session timeout."""
+    fetch_wait_ms: Annotated[int, Field(ge=1, le=60_000)] = 500
+    """How long the broker may hold a fetch that finds nothing. Low for brokers that always wait."""
     connect_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long to try to reach the broker at the start before giving up."""
 
@@ -157,7 +177,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="RISKSTREAM_",
         env_nested_delimiter="__",
-        env_parse_none_str="",
         extra="forbid",
         frozen=True,
     )
@@ -170,10 +189,3 @@ class Settings(BaseSettings):
     events: Events = Events()
     worker: Worker = Worker()
     fields: dict[str, str] = {}
-
-    @classmethod
-    def settings_customise_sources(  # type: ignore[override]
-        cls, settings_cls: Any, **sources: Any
-    ) -> tuple[Any, ...]:
-        """Environment variables win over the file, which is given as keyword arguments."""
-        return sources["env_settings"], sources["init_settings"]

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
@@ -54,6 +54,15 @@ class Positions(Protocol):
         """Return where each partition goes on; None for its beginning."""
 
 
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, with how long a fetch may wait as a setting of the application."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = getattr(self.app, "fetch_max_wait_ms", 500)
+        return consumer
+
+
 class BatchConsumer(driver.Consumer):
     """A consumer whose messages are polls.
 
@@ -65,8 +74,12 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self.positions: Positions | None = getattr(self.app, "positions", None)
         self.epochs: dict[TP, int] = defaultdict(int)
+        self.starts: dict[TP, int] = {}
         self._done: dict[TP, int] = {}
         self._rewinds: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def rewind(self, partition: TP, offset: int) -> None:
         """Read a partition again from an offset on, before the next poll."""
@@ -88,6 +101,7 @@ class BatchConsumer(driver.Consumer):
         if missing:
             starts |= await self.earliest_offsets(*missing)
         await self.seek_wait(starts)
+        self.starts = starts
         return {**committed, **starts}
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:

@@ -59,8 +59,8 @@ async def _check(probe: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[
 
 async def _broker(app: RiskApp) -> dict[str, Any]:
     await app.processor.ping_broker()
-    if app.rebalancing:
-        raise Unavailable("the workers share out the partitions anew")
+    if app.rebalancing or not app.has_been_assigned:
+        raise Unavailable("the workers are sharing out the partitions")
     return {"partitions": sorted(tp.partition for tp in app.batches.assignment())}
 
 

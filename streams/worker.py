@@ -72,9 +72,9 @@ async def run_worker(settings: Settings, bundle: Bundle) -> None:
     async with _opened(settings, bundle) as app:
         await app.start()
         try:
-            await app.wait_first(stop.wait(), app.failure)
-            if app.failure.done():
-                app.failure.result()
+            await app.wait_first(stop.wait(), app.failed.wait())
+            if app.error is not None:
+                raise app.error
             logger.info("stopping: finishing the batch at hand")
         finally:
             await app.stop()

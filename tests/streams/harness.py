@@ -1,0 +1,170 @@
+"""A stream of its own for each test: topics, an application id, workers, and what comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from streams.configuration import load_settings
+from streams.embedded.worker import EmbeddedWorker
+from streams.kafka import ensure_topics
+from streams.publisher import partition_of
+from streams.settings import Settings
+from tests.streams.synthetic import Sent
+
+LARGEST = 8_000_000
+
+
+@dataclass
+class Outputs:
+    """The records of the output topics."""
+
+    scores: list[ConsumerRecord] = field(default_factory=list)
+    alerts: list[ConsumerRecord] = field(default_factory=list)
+    dead_letters: list[ConsumerRecord] = field(default_factory=list)
+
+    @property
+    def answered(self) -> int:
+        """How many events have an answer; a dead letter in parts is one."""
+        firsts = [each for each in self.dead_letters if headers(each).get("part", "1") == "1"]
+        return len(self.scores) + len(firsts)
+
+    def by_event(self) -> dict[str, dict[str, Any]]:
+        """The first score of each event."""
+        found: dict[str, dict[str, Any]] = {}
+        for record in self.scores:
+            body = orjson.loads(record.value)
+            found.setdefault(body["event_id"], body)
+        return found
+
+
+def headers(record: ConsumerRecord) -> dict[str, str]:
+    """A record's headers as text."""
+    return {name: value.decode() for name, value in record.headers}
+
+
+class Stream:
+    """Topics and workers of one test. Use it in a ``with`` block."""
+
+    def __init__(
+        self, directory: Path, bootstrap: str, redis_url: str, bundle: Path, **settings: Any
+    ) -> None:
+        self.directory = directory
+        self.name = f"t{uuid4().hex[:8]}"
+        self.values: dict[str, Any] = {
+            "app.id": self.name,
+            "broker.bootstrap": bootstrap,
+            "broker.session_timeout_s": 6.0,
+            "broker.fetch_wait_ms": 20,
+            "topics.transactions": f"{self.name}-transactions",
+            "topics.scores": f"{self.name}-scores",
+            "topics.alerts": f"{self.name}-alerts",
+            "topics.dead_letters": f"{self.name}-dead",
+            "topics.max_message_bytes": LARGEST,
+            "state.url": redis_url,
+            "model.bundle": str(bundle.absolute()),
+            **{name.replace("__", "."): value for name, value in settings.items()},
+        }
+        self.settings: Settings = load_settings(None, self.values)
+        self._workers = ExitStack()
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._workers.close()
+
+    def worker(self, **settings: Any) -> EmbeddedWorker:
+        """Start one more worker, and return it once it has partitions."""
+        self._count += 1
+        changed = {name.replace("__", "."): value for name, value in settings.items()}
+        worker = EmbeddedWorker(
+            self.directory, {**self.values, **changed}, name=f"worker-{self._count}"
+        )
+        return self._workers.enter_context(worker)
+
+    async def produce(self, records: Sequence[Sent]) -> None:
+        """Send records to the transactions topic, keys where Kafka's partitioner puts them."""
+        partitions = (await ensure_topics(self.settings))[self.settings.topics.transactions]
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.broker.bootstrap,
+            acks="all",
+            linger_ms=5,
+            max_batch_size=262_144,
+            max_request_size=LARGEST,
+        )
+        await producer.start()
+        try:
+            pending = [
+                await producer.send(
+                    self.settings.topics.transactions,
+                    value=record.value,
+                    key=record.key,
+                    partition=partition_of(record.key or b"", partitions),
+                )
+                for record in records
+            ]
+            await asyncio.gather(*pending)
+        finally:
+            await producer.stop()
+
+    async def collect(self, answers: int, deadline_s: float = 60.0) -> Outputs:
+        """Read the output topics from their beginnings until so many events have an answer."""
+        outputs = Outputs()
+        end = time.monotonic() + deadline_s
+        async with self.reader() as (consumer, lists):
+            while outputs.answered < answers:
+                for tp, records in (await consumer.getmany(timeout_ms=100)).items():
+                    getattr(outputs, lists[tp.topic]).extend(records)
+                if time.monotonic() > end:
+                    raise TimeoutError(
+                        f"{outputs.answered} of {answers} events answered; {self.log_tail()}"
+                    )
+            # What was published beside the last answers: alerts, or more than was expected.
+            for tp, records in (await consumer.getmany(timeout_ms=500)).items():
+                getattr(outputs, lists[tp.topic]).extend(records)
+        return outputs
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[tuple[AIOKafkaConsumer, dict[str, str]]]:
+        """A consumer of all output topics, and which list each topic's records belong to."""
+        topics = self.settings.topics
+        lists = {
+            topics.scores: "scores",
+            topics.alerts: "alerts",
+            topics.dead_letters: "dead_letters",
+        }
+        partitions = await ensure_topics(self.settings)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.broker.bootstrap,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=20,
+            max_partition_fetch_bytes=LARGEST,
+        )
+        await consumer.start()
+        try:
+            consumer.assign(
+                [TopicPartition(name, at) for name in lists for at in range(partitions[name])]
+            )
+            yield consumer, lists
+        finally:
+            await consumer.stop()
+
+    def log_tail(self) -> str:
+        """The last lines of the workers' logs."""
+        return "\n".join(_tail(path) for path in sorted(self.directory.glob("worker-*.log")))
+
+
+def _tail(path: Path) -> str:
+    lines: Iterable[str] = path.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+    return f"{path.name}:\n" + "\n".join(lines)
