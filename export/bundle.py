@@ -16,7 +16,7 @@ from export.parity import Parity, check_parity
 from models.training import TrainedScorer
 
 #: A graph larger than this holds something that it should not.
-_MOST_BYTES = 2_000_000
+_MOST_BYTES = 2 << 20
 
 
 def export_bundle(
@@ -64,7 +64,7 @@ def export_bundle(
         schema=schema,
         state=scorer.layout,
         thresholds=trained.thresholds,
-        reasons=trained.config.scorer.reasons,
+        reasons=scorer.reasons,
         training={**trained.facts, **(training or {}), "config": trained.config.to_dict()},
         metrics={"validation": dict(trained.metrics), **(metrics or {})},
         versions=_versions(),

@@ -90,14 +90,16 @@ def _export(graph: _Graph, schema: Schema, layout: StateLayout, outputs: list[st
         )
     if program is None:
         raise RuntimeError("the exporter must return a program, however: it returned none")
-    _refuse_wrong_kernels(program.model_proto)
+    refuse_wrong_kernels(program.model_proto)
     return _stripped(program.model_proto)
 
 
 def _examples(names: Sequence[str], schema: Schema, layout: StateLayout) -> list[Tensor]:
     types = {each.name: each.type for each in schema.streamed}
     fields = [
-        torch.zeros(_EXAMPLE, dtype=torch.float32 if types[name] is FieldType.NUMBER else torch.int64)
+        torch.zeros(
+            _EXAMPLE, dtype=torch.float32 if types[name] is FieldType.NUMBER else torch.int64
+        )
         for name in names
     ]
     states = [
@@ -107,7 +109,7 @@ def _examples(names: Sequence[str], schema: Schema, layout: StateLayout) -> list
     return fields + states
 
 
-def _refuse_wrong_kernels(model: onnx.ModelProto) -> None:
+def refuse_wrong_kernels(model: onnx.ModelProto) -> None:
     """Raise if the graph has a node that ONNX Runtime computes wrongly.
 
     Its Max, Min, Clip and Sign of int64 are wrong on x86-64 where its Eigen lacks a fix
@@ -139,7 +141,7 @@ def _stripped(model: onnx.ModelProto) -> bytes:
         part.doc_string = ""
         del part.metadata_props[:]
     onnx.checker.check_model(model)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 @contextlib.contextmanager

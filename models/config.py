@@ -76,7 +76,8 @@ class ScorerConfig:
             values["features"] = tuple(Part.from_dict(each, "name") for each in raw["features"])
             values["cell"] = Part.from_dict(raw["cell"], "family")
             values["reasons"] = tuple(ReasonGroup(**each) for each in raw["reasons"])
-            values["hidden"] = tuple(raw.get("hidden", cls.hidden))
+            if "hidden" in raw:
+                values["hidden"] = tuple(raw["hidden"])
             return cls(**values)
         except KeyError as error:
             raise ConfigError(f"{SCORER_FILE} must have {error}, however: it is missing") from None
@@ -152,6 +153,11 @@ class TrainConfig:
         """Return it with other settings. Raises :class:`ConfigError` for an unknown one."""
         check_keys(type(self), settings, "the settings of a training")
         return replace(self, **settings)
+
+    def with_family(self, family: str) -> TrainConfig:
+        """Return it with another family of cell, and that cell's default options."""
+        options = self.scorer.cell.options if family == self.scorer.cell.name else {}
+        return replace(self, scorer=replace(self.scorer, cell=Part(family, options)))
 
 
 def load_train_config(folder: Path) -> TrainConfig:

@@ -17,6 +17,7 @@ from torch import Tensor
 from engine.columns import Columns
 from engine.hashing import hash_strings
 from engine.schema import Schema
+from engine.waves import waves
 from models.scorer import Scorer
 
 #: Events of one wave that are taken at once; more do not fit the processor's caches.
@@ -29,13 +30,11 @@ class Histories:
 
     Args:
         account: the number of each row's account, int64 ``[n]``, 0 to ``accounts - 1``.
-        rank: how many rows of that account come before it, int64 ``[n]``.
         order: the rows, account by account, each in the history's order, int64 ``[n]``.
         starts: where each account begins in ``order``, int64 ``[accounts + 1]``.
     """
 
     account: NDArray[np.int64]
-    rank: NDArray[np.int64]
     order: NDArray[np.int64]
     starts: NDArray[np.int64]
 
@@ -43,15 +42,6 @@ class Histories:
     def lengths(self) -> NDArray[np.int64]:
         """The number of rows of each account, int64 ``[accounts]``."""
         return np.diff(self.starts)
-
-    def waves(self) -> Iterator[NDArray[np.int64]]:
-        """Yield the first row of every account, then the second, and so on."""
-        by_rank = np.argsort(self.rank, kind="stable")
-        ends = np.cumsum(np.bincount(self.rank)) if len(self.rank) else []
-        start = 0
-        for end in ends:
-            yield by_rank[start:end]
-            start = int(end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +58,13 @@ def by_account(accounts: NDArray[np.int64]) -> Histories:
     Args:
         accounts: the hash of each row's account, int64 ``[n]``.
 
-    >>> by_account(np.array([7, 5, 7])).rank.tolist()
-    [0, 0, 1]
+    >>> by_account(np.array([7, 5, 7])).order.tolist()
+    [1, 0, 2]
     """
     _, number = np.unique(accounts, return_inverse=True)
     order = np.argsort(number, kind="stable")
     starts = np.concatenate(([0], np.cumsum(np.bincount(number)))).astype(np.int64)
-    rank = np.empty(len(number), dtype=np.int64)
-    rank[order] = np.arange(len(number)) - starts[number[order]]
-    return Histories(number.astype(np.int64), rank, order, starts)
+    return Histories(number.astype(np.int64), order, starts)
 
 
 def account_hashes(columns: Columns, schema: Schema) -> NDArray[np.int64]:
@@ -114,9 +102,8 @@ def feature_table(scorer: Scorer, columns: Columns, histories: Histories) -> Fea
 
 
 def _slices(histories: Histories) -> Iterator[Tensor]:
-    for wave in histories.waves():
-        rows = torch.from_numpy(wave)
-        yield from rows.split(_SLICE)
+    for wave in waves(histories.account):
+        yield from torch.split(torch.from_numpy(wave), _SLICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +139,7 @@ def chunks(
     by_length = np.argsort(lengths * noise, kind="stable")
     groups = [by_length[at : at + accounts] for at in range(0, len(by_length), accounts)]
     if rng is not None:
-        rng.shuffle(groups)  # type: ignore[arg-type]
+        rng.shuffle(groups)
     for group in groups:
         longest = int(lengths[group].max())
         for start in range(0, longest, steps):

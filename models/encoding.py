@@ -101,9 +101,9 @@ def _normal_scores(
 
 def _quantile(levels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the standard normal's quantiles."""
-    return torch.special.ndtri(torch.from_numpy(levels)).numpy()
+    return np.asarray(torch.special.ndtri(torch.from_numpy(levels)), dtype=np.float64)
 
 
 def _cumulative(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the standard normal's distribution function."""
-    return torch.special.ndtr(torch.from_numpy(z)).numpy()
+    return np.asarray(torch.special.ndtr(torch.from_numpy(z)), dtype=np.float64)

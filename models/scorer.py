@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from engine.errors import ConfigError, SchemaError
 from engine.layout import StateField, StateLayout
+from engine.manifest import ReasonGroup
 from engine.schema import Schema
 from models.cells.registry import build_cell
 from models.config import MEMORY_GROUP, ScorerConfig
@@ -68,6 +69,7 @@ class Scorer(nn.Module):
     Attributes:
         inputs: the event's fields that are inputs of the graph, in order.
         outputs: the features' columns, in order.
+        reasons: the groups of the contributions, in order.
 
     Raises:
         ConfigError: a feature or the cell is unknown, or a group of reasons has no sentence.
@@ -93,7 +95,8 @@ class Scorer(nn.Module):
         self.head = Head(width, config.hidden, config.dropout)
         self.calibration = Calibration()
         self.register_buffer("reference", torch.zeros(len(self.outputs)))
-        self.register_buffer("masks", _masks(self.outputs, config), persistent=False)
+        self.reasons = _reasons(self.outputs, config, bool(self.cell.state_size))
+        self.register_buffer("masks", _masks(self.outputs, self.reasons), persistent=False)
         self._fields = self._state_fields()
 
     @property
@@ -179,8 +182,8 @@ class Scorer(nn.Module):
         encoded = self.encoder(every).flatten(0, 1)
         z, _ = self.cell.step(encoded, memory.flatten(0, 1))
         logit = self.calibration(self.head(torch.cat((encoded, z), dim=1)))
-        logit = logit.reshape(-1, every.shape[1])
-        return logit[:, :1] - logit[:, 1:]
+        variants: Tensor = logit.reshape(-1, every.shape[1])
+        return variants[:, :1] - variants[:, 1:]
 
     def extract(self, events: Tensors, fields: Tensors, shared: Tensors) -> Features:
         """Make the features from the state's named fields (``[B, size]`` each)."""
@@ -191,7 +194,7 @@ class Scorer(nn.Module):
             own = {each.name: fields[each.name] for each in part.state}
             result = part(context, own)
             columns += result.columns
-            new |= result.state
+            new.update(result.state)
         repeat = self.ring.repeat(context, fields)
         return Features(torch.cat(columns, dim=1), new, context, repeat)
 
@@ -200,7 +203,7 @@ class Scorer(nn.Module):
 
     def _remembered(self) -> Tensor:
         """Return 1 for each variant of the reasons that keeps the cell's state, else 0."""
-        kept = [each.name != MEMORY_GROUP for each in self.config.reasons]
+        kept = [each.name != MEMORY_GROUP for each in self.reasons]
         return torch.tensor([True, *kept], dtype=torch.float32, device=self.masks.device)
 
     def _state_fields(self) -> tuple[StateField, ...]:
@@ -213,7 +216,7 @@ class Scorer(nn.Module):
         named: dict[str, Tensor] = {}
         for dtype in state:
             fields = [each for each in self._fields if each.dtype == dtype]
-            parts = state[dtype].split([each.size for each in fields], dim=1)
+            parts = torch.split(state[dtype], [each.size for each in fields], dim=1)
             named |= {each.name: part for each, part in zip(fields, parts, strict=True)}
         return named
 
@@ -259,13 +262,20 @@ def _inputs(schema: Schema, ring: RingFields, parts: list[Feature]) -> tuple[str
     return tuple(name for name in names if name in read)
 
 
-def _masks(outputs: tuple[Output, ...], config: ScorerConfig) -> Tensor:
-    """Return which columns belong to which group of reasons: bool ``[groups, f]``."""
-    groups = [each.name for each in config.reasons]
-    unknown = sorted({each.group for each in outputs} - set(groups))
-    if unknown:
+def _reasons(
+    outputs: tuple[Output, ...], config: ScorerConfig, remembers: bool
+) -> tuple[ReasonGroup, ...]:
+    """Return the groups of reasons that this scorer has, in the order of its declaration."""
+    needed = {each.group for each in outputs} | ({MEMORY_GROUP} if remembers else set())
+    missing = sorted(needed - {each.name for each in config.reasons})
+    if missing:
         raise ConfigError(
-            f"each group of features must have a sentence, however: {unknown} have none; "
+            f"each group of features must have a sentence, however: {missing} have none; "
             "add them to [[reasons]] in scorer.toml"
         )
-    return torch.tensor([[each.group == group for each in outputs] for group in groups])
+    return tuple(each for each in config.reasons if each.name in needed)
+
+
+def _masks(outputs: tuple[Output, ...], reasons: tuple[ReasonGroup, ...]) -> Tensor:
+    """Return which columns belong to which group of reasons: bool ``[groups, f]``."""
+    return torch.tensor([[each.group == group.name for each in outputs] for group in reasons])

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
@@ -77,39 +78,40 @@ class BatchConsumer(driver.Consumer):
         self.starts: dict[TP, int] = {}
         self._done: dict[TP, int] = {}
         self._rewinds: dict[TP, int] = {}
+        self._polled_epochs: Mapping[TP, int] = {}
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def rewind(self, partition: TP, offset: int) -> None:
-        """Read a partition again from an offset on, before the next poll."""
+        """Read a partition from an offset on, from the next poll.
+
+        The seek itself is done by the coroutine that polls, just before it polls, so that no poll
+        is under way meanwhile: what a poll brings is wholly of one epoch.
+        """
         self._rewinds[partition] = offset
         self.epochs[partition] += 1
         self._done.pop(partition, None)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek every assigned partition to where it goes on, and return the offsets."""
+        """Have every assigned partition read from where it goes on, and return the offsets."""
         committed: dict[TP, int] = dict(await super().seek_to_committed())
+        starts = {tp: offset for tp, offset in committed.items() if offset is not None}
+        if self.positions is not None:
+            wanted = await self.positions(self.assignment())
+            starts |= {tp: offset for tp, offset in wanted.items() if offset is not None}
+            missing = [tp for tp, offset in wanted.items() if offset is None]
+            starts |= await self.earliest_offsets(*missing) if missing else {}
         self._rewinds.clear()
-        for partition in self.assignment():
-            self.epochs[partition] += 1
-        if self.positions is None:
-            return committed
-        wanted = await self.positions(self.assignment())
-        missing = [partition for partition, offset in wanted.items() if offset is None]
-        starts = {tp: offset for tp, offset in wanted.items() if offset is not None}
-        if missing:
-            starts |= await self.earliest_offsets(*missing)
-        await self.seek_wait(starts)
+        for partition, offset in starts.items():
+            self.rewind(partition, offset)
         self.starts = starts
         return {**committed, **starts}
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield one message for each topic that the next poll brings records of."""
-        while self._rewinds:
-            await self._apply_rewinds()
-        epochs = dict(self.epochs)
         records, active = await self._wait_next_records(timeout)
+        epochs = self._polled_epochs
         generation_id = self.app.consumer_generation_id
         if records is None or self.should_stop:
             return
@@ -153,6 +155,18 @@ class BatchConsumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
         for partition in revoked:
             self._done.pop(partition, None)
+
+    async def _getmany(
+        self, active_partitions: set[TP] | None, timeout: float
+    ) -> Mapping[TP, list[ConsumerRecord]]:
+        try:
+            while self._rewinds:
+                await self._apply_rewinds()
+        except IllegalStateError:
+            # The partitions have just left; their next assignment brings new positions.
+            return {}
+        self._polled_epochs = dict(self.epochs)
+        return await super()._getmany(active_partitions, timeout)
 
     async def _apply_rewinds(self) -> None:
         rewinds, self._rewinds = self._rewinds, {}

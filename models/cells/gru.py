@@ -42,8 +42,8 @@ class GruCell(Cell):
     def _advance(self, gates: Tensor, h: Tensor) -> Tensor:
         """Return the state after an event whose input part is ``gates [B, 3 size]``."""
         pair = [2 * self.state_size, self.state_size]
-        input_pair, input_new = gates.split(pair, dim=1)
-        state_pair, state_new = self.from_state(h).split(pair, dim=1)
+        input_pair, input_new = torch.split(gates, pair, dim=1)
+        state_pair, state_new = torch.split(self.from_state(h), pair, dim=1)
         reset, update = torch.sigmoid(input_pair + state_pair).chunk(2, dim=1)
         new = torch.tanh(input_new + reset * state_new)
         return new + update * (h - new)

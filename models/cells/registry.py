@@ -30,7 +30,7 @@ def build_cell(family: str, inputs: int, options: Mapping[str, Any]) -> Cell:
             "change it in scorer.toml"
         )
     try:
-        return CELLS[family](inputs=inputs, **options)  # type: ignore[call-arg]
+        return CELLS[family](inputs=inputs, **options)
     except TypeError as error:
         raise ConfigError(
             f"the options of the cell {family} must be those it has, however: {error}; "

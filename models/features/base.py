@@ -104,4 +104,4 @@ class FeatureResult(NamedTuple):
     """
 
     columns: tuple[Tensor, ...]
-    state: dict[str, Pieces]
+    state: Mapping[str, Pieces]

@@ -92,8 +92,8 @@ class Spread(Feature):
         amounts = torch.cat((context.amount, context.ring_amount), dim=1)
         parts = [1, context.ring_amount.shape[1]]
         z = (amounts - rm) / rs
-        ratio, past_ratio = (amounts / rm).split(parts, dim=1)
-        llr, past_llr = self._llr(z, rm / rs).split(parts, dim=1)
+        ratio, past_ratio = torch.split(amounts / rm, parts, dim=1)
+        llr, past_llr = torch.split(self._llr(z, rm / rs), parts, dim=1)
         held = state["pressure"] * torch.exp(context.gap_s * self.decay)
         past = self._past(context, past_ratio, past_llr.clamp(min=0.0))
         new = {**self._updated(context.amount, rm, state), "pressure": held + llr.clamp(min=0.0)}

@@ -44,8 +44,8 @@ class Windows(Feature):
         within = [round(each * DAY_MS / _DAY_H) for each in hours]
         starts = torch.arange(_BUCKETS)[None] * DAY_MS
         self.register_buffer("starts", starts, persistent=False)
-        self.register_buffer("reach", torch.tensor(reach), persistent=False)
-        self.register_buffer("within", torch.tensor(within), persistent=False)
+        self.register_buffer("reach", torch.tensor(reach)[:, None], persistent=False)
+        self.register_buffer("within", torch.tensor(within)[:, None], persistent=False)
         names = [f"{what}_{each:g}h" for what in ("count", "sum", "mean") for each in hours]
         self.outputs = tuple(Output(name, "frequency") for name in names)
         self.state = (StateField("day_buckets", "float32", (2, _BUCKETS)),)
@@ -68,14 +68,14 @@ class Windows(Feature):
 
     def _from_ring(self, context: Context) -> Tensor:
         """Return count and sum of the ring's events in each window: ``[B, 2, windows]``."""
-        inside = (context.ring_age_ms[:, :, None] < self.within).float()
+        inside = (context.ring_age_ms[:, None] < self.within).float()
         ring = torch.cat((context.ring_held.float(), context.ring_amount), dim=1)
-        return ring.reshape(-1, 2, context.ring_amount.shape[1]) @ inside
+        return ring.reshape(-1, 2, context.ring_amount.shape[1]) @ inside.mT
 
     def _from_buckets(self, held: Tensor, age_ms: Tensor) -> Tensor:
         """Return count and sum of the buckets in each window: ``[B, 2, windows]``."""
         age_days = age_ms.float() * (1.0 / DAY_MS)
-        return held @ (self.reach - age_days[:, :, None]).clamp(0.0, 1.0)
+        return held @ (self.reach - age_days[:, None]).clamp(0.0, 1.0).mT
 
     def _event(self, context: Context, age_ms: Tensor) -> Tensor:
         """Return what the event adds to the buckets: ``[B, 64]``."""

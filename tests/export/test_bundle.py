@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from engine.bundle import Bundle
+from engine.errors import BundleError
+from engine.scorer import Scorer as EngineScorer
+from engine.waves import index_accounts
+from export.bundle import export_bundle
+from export.graph import export_model, refuse_wrong_kernels
+from export.parity import Parity, check_parity
+from models.training import TrainedScorer
+from tests.models.tools import SCHEMA, planted_history, random_scorer
+
+MOST_NODES = 230
+
+
+@pytest.fixture(scope="module")
+def written(
+    trained: TrainedScorer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Parity]:
+    folder = tmp_path_factory.mktemp("bundle")
+    parity = export_bundle(
+        trained,
+        folder,
+        name="tiny",
+        version="7",
+        training={"data": "planted"},
+        metrics={"test": {"auc_roc": 1.0}},
+        created=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    return folder, parity
+
+
+def test_the_graphs_agree_with_pytorch(written: tuple[Path, Parity]) -> None:
+    _, parity = written
+    assert parity.events > 5000
+    assert parity.score <= 1e-5
+
+
+def test_the_manifest_says_what_was_trained(
+    written: tuple[Path, Parity], trained: TrainedScorer
+) -> None:
+    manifest = Bundle.load(written[0]).manifest
+    assert (manifest.name, manifest.version, manifest.pack) == ("tiny", "7", "fraud")
+    assert manifest.family == "gru"
+    assert manifest.created == "2026-01-02T00:00:00+00:00"
+    assert manifest.state == trained.scorer.layout
+    assert manifest.reasons == trained.scorer.reasons
+    assert manifest.thresholds == trained.thresholds
+    assert manifest.training["data"] == "planted"
+    assert manifest.training["config"]["scorer"]["cell"]["name"] == "gru"
+    assert set(manifest.metrics) == {"validation", "test"}
+
+
+def test_the_graphs_keep_the_contract(written: tuple[Path, Parity]) -> None:
+    bundle = Bundle.load(written[0])
+    model = onnx.load_from_string(bundle.model)
+    inputs = ["event_id", "event_time", "terminal", "amount", "state_int64", "state_float32"]
+    assert [each.name for each in model.graph.input] == inputs
+    outputs = ["score", "duplicate", "late", "new_state_int64", "new_state_float32"]
+    assert [each.name for each in model.graph.output] == outputs
+    assert [each.version for each in model.opset_import if each.domain == ""] == [20]
+    for each in (*model.graph.input, *model.graph.output):
+        assert each.type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert len(model.graph.node) <= MOST_NODES
+    reasons = onnx.load_from_string(bundle.reasons)
+    assert [each.name for each in reasons.graph.input] == inputs
+    assert [each.name for each in reasons.graph.output] == ["contributions"]
+
+
+def test_the_graphs_tell_nothing_of_where_they_were_made(written: tuple[Path, Parity]) -> None:
+    bundle = Bundle.load(written[0])
+    here = str(Path(__file__).parents[2]).encode()
+    for content in (bundle.model, bundle.reasons):
+        assert here not in content
+        assert b".py" not in content
+        assert len(content) < 300_000
+
+
+def test_the_engine_scores_a_stream_as_pytorch_does(
+    written: tuple[Path, Parity], trained: TrainedScorer
+) -> None:
+    columns, _ = planted_history(accounts=5, days=20)
+    engine = EngineScorer(Bundle.load(written[0]))
+    accounts, index = index_accounts(columns.accounts)
+    scored = engine.score(columns, engine.layout.zeros(len(accounts)), index)
+    states = {name: _zeros(trained) for name in accounts}
+    for row, account in enumerate(columns.accounts):
+        events = {
+            name: torch.from_numpy(columns.values[name][row : row + 1])
+            for name in trained.scorer.inputs
+        }
+        with torch.inference_mode():
+            out = trained.scorer.step(events, states[account], {})
+        states[account] = out.state
+        assert abs(out.score.item() - scored.scores[row].item()) <= 1e-5
+    alerted = np.flatnonzero(scored.scores >= trained.thresholds.review)
+    assert sorted(scored.reasons) == alerted.tolist()
+
+
+def test_a_graph_of_another_model_is_refused() -> None:
+    right, wrong = random_scorer(seed=0), random_scorer(seed=1)
+    model = export_model(wrong, SCHEMA)
+    with pytest.raises(BundleError, match="agree with PyTorch|must be that of PyTorch"):
+        check_parity(right, SCHEMA, model, _reasons(right), steps=3, batch_sizes=(7,))
+
+
+def test_a_model_without_memory_is_exported_too(trained: TrainedScorer, tmp_path: Path) -> None:
+    plain = replace(
+        trained,
+        scorer=random_scorer("mlp"),
+        config=trained.config.with_family("mlp"),
+    )
+    export_bundle(plain, tmp_path, name="plain", version="1")
+    manifest = Bundle.load(tmp_path).manifest
+    assert manifest.family == "mlp"
+    assert "memory" not in [each.name for each in manifest.state.fields]
+
+
+def test_nodes_that_the_runtime_gets_wrong_are_refused() -> None:
+    make = onnx.helper
+    value = [make.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch"]) for name in "abc"]
+    node = make.make_node("Max", ["a", "b"], ["c"], name="latest")
+    model = make.make_model(make.make_graph([node], "g", value[:2], value[2:]))
+    with pytest.raises(BundleError, match="Max"):
+        refuse_wrong_kernels(model)
+
+
+def _zeros(trained: TrainedScorer) -> dict[str, torch.Tensor]:
+    from tests.models.tools import zeros
+
+    return zeros(trained.scorer, 1)
+
+
+def _reasons(scorer: object) -> bytes:
+    from export.graph import export_reasons
+
+    return export_reasons(scorer, SCHEMA)  # type: ignore[arg-type]

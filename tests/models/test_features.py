@@ -1,0 +1,135 @@
+"""Each feature against its plain reference, on streams that are not well-behaved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.errors import ConfigError
+from models.features.registry import FEATURES, build_feature
+from models.scorer import Scorer
+from tests.models import reference as plain
+from tests.models.tools import CONFIG, DAY_MS, SCHEMA, START_MS, zeros
+
+OPTIONS = {each.name: each.options for each in CONFIG.scorer.features}
+HIGH = tuple((float(a), float(b)) for a, b in OPTIONS["spread"]["high"])
+DECAYS = tuple(OPTIONS["spread"]["decay_days"])
+HOURS = tuple(OPTIONS["windows"]["hours"])
+LIMITS = tuple(OPTIONS["amount"]["limits"])
+NIGHT = OPTIONS["clock"]["night_until"]
+
+GAPS_MS = st.one_of(
+    st.just(0),
+    st.integers(0, 2 * 3_600_000),
+    st.integers(0, 3 * DAY_MS),
+    st.integers(0, 90 * DAY_MS),
+    st.integers(-50 * DAY_MS, 0),
+)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[plain.Event]:
+    """One account's events: equal times, long gaps, late events, repeated ids; 1 to 200."""
+    length = draw(st.one_of(st.integers(1, 20), st.integers(20, 200)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    gaps = draw(st.lists(GAPS_MS, min_size=1, max_size=12))
+    now_ms, events = START_MS + int(rng.integers(0, DAY_MS)), []
+    for at in range(length):
+        gap = gaps[int(rng.integers(len(gaps)))]
+        if gap >= 0:
+            now_ms += gap
+        terminal = int(rng.integers(-3, 3)) << 60
+        value = float(np.float32(rng.lognormal(3.0, 1.0)))
+        event = plain.Event(at + 1, now_ms + min(gap, 0), value, terminal)
+        events.append(events[-1] if events and rng.random() < 0.1 else event)
+    return events
+
+
+def columns_of(scorer: Scorer, events: list[plain.Event]) -> np.ndarray[Any, Any]:
+    state, rows = zeros(scorer, 1), []
+    with torch.inference_mode():
+        for each in events:
+            row = {
+                "event_id": torch.tensor([each.event_id]),
+                "event_time": torch.tensor([each.time_ms]),
+                "terminal": torch.tensor([each.terminal]),
+                "amount": torch.tensor([each.amount], dtype=torch.float32),
+            }
+            columns, duplicate, state = scorer.features(row, state, {})
+            rows.append([float(duplicate[0]), *columns[0].tolist()])
+    return np.array(rows)
+
+
+def expected(events: list[plain.Event]) -> np.ndarray[Any, Any]:
+    known, rows = plain.Known(), []
+    for each in events:
+        repeat = plain.is_repeat(known, each)
+        row = [
+            *plain.amount(known, each, LIMITS),
+            *plain.clock(each, NIGHT),
+            *plain.recency(known, each),
+            *plain.windows(known, each, HOURS),
+            *plain.novelty(known, each),
+            *plain.spread(known, each, HIGH, DECAYS),
+        ]
+        rows.append([float(repeat), *row])
+        if not repeat:
+            plain.accept(known, each, DECAYS)
+    return np.array(rows, dtype=np.float64)
+
+
+SCORER = Scorer(SCHEMA, CONFIG.scorer).eval()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(streams())
+def test_every_column_is_that_of_the_plain_reference(events: list[plain.Event]) -> None:
+    found, wanted = columns_of(SCORER, events), expected(events)
+    names = ["duplicate", *(each.name for each in SCORER.outputs)]
+    assert found.shape == wanted.shape
+    for at, name in enumerate(names):
+        np.testing.assert_allclose(found[:, at], wanted[:, at], rtol=2e-4, atol=2e-3, err_msg=name)
+
+
+def test_a_window_that_the_ring_covers_is_exact() -> None:
+    events = [plain.Event(at, START_MS + at * 6 * 3_600_000, 10.0 + at, 1) for at in range(1, 200)]
+    names = [each.name for each in SCORER.outputs]
+    found = columns_of(SCORER, events)[:, 1:]
+    truth = [
+        sum(at - other > 0 and (at - other) * 6 < 24 for other in range(1, 200))
+        for at in range(1, 200)
+    ]
+    assert found[:, names.index("count_24h")].tolist() == truth
+
+
+def test_a_window_beyond_the_ring_is_off_by_less_than_its_boundary_day() -> None:
+    events = [plain.Event(at, START_MS + at * 3 * 3_600_000, 1.0, 1) for at in range(1, 400)]
+    names = [each.name for each in SCORER.outputs]
+    found = columns_of(SCORER, events)[:, 1 + names.index("count_720h")]
+    truth = np.minimum(np.arange(399), 239)
+    assert np.abs(found - truth).max() <= 8
+
+
+def test_every_registered_feature_declares_what_it_makes() -> None:
+    for name in FEATURES:
+        feature = build_feature(name, {})
+        outputs = [each.name for each in feature.outputs]
+        assert len(set(outputs)) == len(outputs) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "found"),
+    [
+        ("amuont", {}, "'amuont'"),
+        ("clock", {"nigth": 3}, "nigth"),
+        ("windows", {"hours": [2000]}, "2000"),
+    ],
+)
+def test_what_does_not_exist_is_refused(name: str, options: dict[str, Any], found: str) -> None:
+    with pytest.raises(ConfigError, match=found):
+        build_feature(name, options)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from engine.errors import ConfigError, SchemaError
+from models.config import Part
+from models.scorer import Scorer
+from tests.models.tools import (
+    CONFIG,
+    DAY_MS,
+    SCHEMA,
+    START_MS,
+    batch,
+    random_scorer,
+    scorer_config,
+    zeros,
+)
+
+MOST_STATE_BYTES = 960
+
+
+def test_the_default_state_fits_its_budget() -> None:
+    assert Scorer(SCHEMA, CONFIG.scorer).layout.nbytes <= MOST_STATE_BYTES
+
+
+@pytest.mark.parametrize("family", ["gru", "mlp"])
+def test_a_new_account_gets_a_probability(family: str) -> None:
+    scorer = random_scorer(family)
+    out = scorer.step(batch([5], [START_MS], [7], [12.5]), zeros(scorer, 1), {})
+    assert 0 < out.score.item() < 1
+    assert not out.duplicate.item()
+    assert not out.late.item()
+
+
+def test_a_repeat_gets_its_first_answer_and_changes_nothing() -> None:
+    scorer = random_scorer()
+    state, scores = zeros(scorer, 2), []
+    for at in range(10):
+        out = scorer.step(batch([at, -at], [START_MS + at * 1000] * 2, [at, 3], [9, 99]), state, {})
+        state = out.state
+        scores.append(out.score)
+    again = scorer.step(batch([4, 1000], [START_MS + 9_999_999] * 2, [1, 1], [1, 1]), state, {})
+    assert again.duplicate.tolist() == [True, False]
+    assert again.score[0].item() == scores[4][0].item()
+    for dtype, part in state.items():
+        assert torch.equal(again.state[dtype][0], part[0])
+        assert not torch.equal(again.state[dtype][1], part[1])
+
+
+def test_an_id_that_hashes_to_zero_is_no_repeat_of_an_empty_slot() -> None:
+    scorer = random_scorer()
+    out = scorer.step(batch([0], [START_MS], [0], [1.0]), zeros(scorer, 1), {})
+    assert not out.duplicate.item()
+    assert scorer.step(batch([0], [START_MS], [0], [1.0]), out.state, {}).duplicate.item()
+
+
+def test_a_late_event_is_marked_and_does_not_move_time_back() -> None:
+    scorer = random_scorer()
+    last_ms = START_MS + 10 * DAY_MS
+    before = scorer.step(batch([1], [last_ms], [1], [5.0]), zeros(scorer, 1), {}).state
+    at_limit = scorer.step(batch([2], [last_ms - DAY_MS], [1], [5.0]), before, {})
+    assert not at_limit.late.item()
+    late = scorer.step(batch([2], [last_ms - DAY_MS - 1], [1], [5.0]), before, {})
+    assert late.late.item()
+    place = scorer.layout.offsets["last_time"]
+    assert late.state["int64"][0, place].item() == last_ms
+
+
+def test_step_is_forward_sequence_over_the_features() -> None:
+    scorer = random_scorer()
+    state, columns, scores = zeros(scorer, 3), [], []
+    features_state = zeros(scorer, 3)
+    generator = torch.Generator().manual_seed(1)
+    with torch.inference_mode():
+        for at in range(30):
+            amounts = (torch.rand(3, generator=generator) * 90).tolist()
+            events = batch([at] * 3, [START_MS + at * 7_000_000] * 3, [at % 4] * 3, amounts)
+            made, _, features_state = scorer.features(events, features_state, {})
+            out = scorer.step(events, state, {})
+            state = out.state
+            columns.append(made)
+            scores.append(out.score)
+        start = torch.zeros(3, scorer.cell.state_size)
+        valid = torch.ones(3, 30, dtype=torch.bool)
+        inputs, last = scorer.forward_sequence(torch.stack(columns, dim=1), start, valid)
+        logit = scorer.calibration(scorer.head(inputs))[:, :, 0]
+    torch.testing.assert_close(torch.sigmoid(logit), torch.stack(scores, dim=1), atol=1e-5, rtol=0)
+    place = scorer.layout.offsets["memory"]
+    torch.testing.assert_close(last, state["float32"][:, place:], atol=1e-5, rtol=0)
+
+
+def test_the_contribution_of_all_groups_at_their_reference_is_zero() -> None:
+    scorer = random_scorer()
+    events, state = batch([1], [START_MS], [1], [30.0]), zeros(scorer, 1)
+    scorer.reference.copy_(scorer.features(events, state, {})[0][0])
+    found = scorer.contributions(events, state, {})
+    assert found.shape == (1, len(scorer.reasons))
+    assert found.abs().max().item() < 1e-5
+
+
+def test_states_mix_only_between_models_that_write_the_same() -> None:
+    one, same, other = random_scorer(seed=0), random_scorer(seed=0), random_scorer(seed=1)
+    assert one.layout.digest == same.layout.digest != other.layout.digest
+    with torch.no_grad():
+        same.head.linear.weight += 1.0
+        same.calibration.set(2.0, 1.0)
+    assert one.layout.digest == same.layout.digest
+
+
+def test_a_scorer_without_memory_has_no_reason_for_it() -> None:
+    assert "sequence" not in [each.name for each in random_scorer("mlp").reasons]
+    assert "sequence" in [each.name for each in random_scorer("gru").reasons]
+
+
+def test_a_group_without_a_sentence_is_refused() -> None:
+    config = scorer_config()
+    with pytest.raises(ConfigError, match="'amount'"):
+        Scorer(SCHEMA, replace(config, reasons=config.reasons[1:]))
+
+
+def test_a_field_that_is_not_there_is_refused() -> None:
+    with pytest.raises(SchemaError, match="'shop'"):
+        Scorer(SCHEMA, replace(scorer_config(), counterparty="shop"))
+
+
+def test_features_are_what_the_declaration_lists() -> None:
+    config = replace(scorer_config(), features=(Part("recency"), Part("clock")), counterparty=None)
+    scorer = Scorer(SCHEMA, config)
+    assert scorer.inputs == ("event_id", "event_time", "amount")
+    assert len(scorer.outputs) == 9

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from engine.errors import ConfigError, HistoryError
+from models.config import TrainConfig
+from models.data import account_hashes, by_account, chunks, feature_table
+from models.scorer import Scorer
+from models.training import TrainedScorer, split, train
+from tests.models.tools import DAY_MS, SCHEMA, START_MS, batch, planted_history, train_config, zeros
+
+
+def usual_then(trained: TrainedScorer, amount: float) -> tuple[float, list[float]]:
+    """Return score and contributions of an amount after a month of ordinary ones of 40."""
+    scorer = trained.scorer
+    state, time_ms = zeros(scorer, 1), START_MS
+    with torch.inference_mode():
+        for at in range(30):
+            time_ms += DAY_MS
+            events = batch([at], [time_ms], [at % 5], [38.0 + at % 5])
+            state = scorer.step(events, state, {}).state
+        events = batch([99], [time_ms + DAY_MS], [2], [amount])
+        pushed = scorer.contributions(events, state, {})[0].tolist()
+        return scorer.step(events, state, {}).score.item(), pushed
+
+
+def test_a_planted_signal_is_learnt(trained: TrainedScorer) -> None:
+    assert trained.metrics["average_precision"] > 0.95
+    ordinary, _ = usual_then(trained, 40.0)
+    attack, _ = usual_then(trained, 200.0)
+    assert ordinary < 0.05
+    assert attack > 0.8
+    assert ordinary < trained.thresholds.review <= trained.thresholds.decline
+
+
+def test_the_planted_cause_is_the_first_reason(trained: TrainedScorer) -> None:
+    _, pushed = usual_then(trained, 200.0)
+    names = [each.name for each in trained.scorer.reasons]
+    assert names[int(np.argmax(pushed))] == "amount"
+
+
+def test_the_same_seed_gives_the_same_model() -> None:
+    columns, labels = planted_history(accounts=80)
+    runs = [train(columns, labels, SCHEMA, train_config(epochs=1)) for _ in range(2)]
+    first, second = (run.scorer.state_dict() for run in runs)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_progress_is_told_after_each_epoch() -> None:
+    columns, labels = planted_history(accounts=80)
+    told: list[int] = []
+    train(columns, labels, SCHEMA, train_config(epochs=2), lambda epoch, _: told.append(epoch))
+    assert told == [1, 2]
+
+
+def test_the_periods_leave_a_gap_of_the_labels_delay() -> None:
+    columns, labels = planted_history()
+    labels[:1000:7] = np.nan
+    config = train_config()
+    periods = split(columns.event_time_ms, labels, config)
+    times = columns.event_time_ms
+    last, first = times[periods.training].max(), times[periods.validation].min()
+    assert first - last >= config.label_delay_days * DAY_MS
+    assert times[periods.training].min() - times[0] >= config.warm_up_days * DAY_MS
+    assert not np.isnan(labels[periods.training | periods.validation]).any()
+
+
+@pytest.mark.parametrize("fault", ["unsorted", "no_fraud", "short"])
+def test_a_history_that_cannot_train_is_refused(fault: str) -> None:
+    columns, labels = planted_history(accounts=20)
+    times = columns.event_time_ms
+    if fault == "unsorted":
+        times = times[::-1]
+    elif fault == "no_fraud":
+        labels = np.zeros_like(labels)
+    else:
+        times, labels = times[:100], labels[:100]
+    with pytest.raises(HistoryError, match="must"):
+        split(times, labels, train_config())
+
+
+def test_a_setting_out_of_range_is_refused() -> None:
+    with pytest.raises(ConfigError, match="negatives"):
+        train_config(negatives=0.0)
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        train_config(epoch=1)
+    assert isinstance(train_config(), TrainConfig)
+
+
+def test_the_feature_table_is_what_step_sees_event_by_event() -> None:
+    columns, _ = planted_history(accounts=6, days=12)
+    scorer = Scorer(SCHEMA, train_config().scorer).eval()
+    table = feature_table(scorer, columns, by_account(account_hashes(columns, SCHEMA)))
+    states = {name: zeros(scorer, 1) for name in set(columns.accounts)}
+    for row, account in enumerate(columns.accounts):
+        events = {
+            name: torch.from_numpy(columns.values[name][row : row + 1]) for name in scorer.inputs
+        }
+        made, _, states[account] = scorer.features(events, states[account], {})
+        torch.testing.assert_close(table.columns[row], made[0])
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_chunks_hold_each_event_once_and_in_order(shuffled: bool) -> None:
+    rng = np.random.default_rng(0)
+    owner = rng.integers(0, 30, 500)
+    histories = by_account(owner)
+    seen: dict[int, list[int]] = {}
+    for chunk in chunks(histories, 7, 5, rng if shuffled else None):
+        for rows, valid in zip(chunk.rows.numpy(), chunk.valid.numpy(), strict=True):
+            for row in rows[valid].tolist():
+                seen.setdefault(int(owner[row]), []).append(row)
+    assert sum(map(len, seen.values())) == 500
+    assert all(rows == np.flatnonzero(owner == own).tolist() for own, rows in seen.items())

@@ -1,0 +1,46 @@
+"""Every event of a large stream has exactly one answer: a score, a mark, or a dead letter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import orjson
+
+from tests.streams.harness import Stream, headers
+from tests.streams.synthetic import Sent, bad_records, payments, sent
+
+EVENTS = 200_000
+BAD_EVERY = 500
+
+
+async def test_200_000_events_with_every_500th_bad_are_all_accounted_for(
+    make_stream: Callable[..., Stream], apache_kafka: str
+) -> None:
+    events = payments(EVENTS, accounts=5_000, terminals=10_000)
+    records: list[Sent] = []
+    expected: Counter[str] = Counter()
+    for at, event in enumerate(events):
+        if at % BAD_EVERY != BAD_EVERY - 1:
+            records.append(sent(event))
+            expected["score"] += 1
+            continue
+        bad = bad_records(event)
+        ways = [*bad, "duplicate"]
+        way = ways[at // BAD_EVERY % len(ways)]
+        if way == "duplicate":
+            before = events[at - 1]
+            records.append(Sent(before["card_id"].encode(), orjson.dumps(before)))
+        else:
+            records.append(bad[way])
+        expected[way.split("/")[0]] += 1
+    stream = make_stream(apache_kafka)
+    stream.worker()
+    await stream.produce(records)
+    outputs = await stream.collect(len(records), deadline_s=120)
+    found = Counter(headers(record)["reason"] for record in outputs.dead_letters)
+    for record in outputs.scores:
+        found["duplicate" if b'"duplicate":true' in record.value else "score"] += 1
+    assert found == expected
+    good = {event["transaction_id"] for at, event in enumerate(events) if (at + 1) % BAD_EVERY}
+    assert outputs.by_event().keys() == good
