@@ -54,7 +54,9 @@ def export_bundle(
     for file, content in files.items():
         if len(content) > _MOST_BYTES:
             raise BundleError(f"{file} must be at most {_MOST_BYTES:,} bytes: {len(content):,}")
-    parity = check_parity(scorer, schema, files[MODEL_FILE], files[REASONS_FILE])
+    parity = check_parity(
+        scorer, schema, files[MODEL_FILE], files[REASONS_FILE], sample=trained.sample
+    )
     manifest = Manifest(
         name=name,
         version=version,

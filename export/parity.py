@@ -49,12 +49,14 @@ def check_parity(
     model: bytes,
     reasons: bytes,
     *,
+    sample: Arrays | None = None,
     steps: int = 24,
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> Parity:
-    """Run both graphs beside the scorer, each with its own carried state, on a random stream.
+    """Run both graphs beside the scorer, each with its own carried state.
 
-    The stream has repeats, late events, equal times and long gaps.
+    They are run on a random stream, with repeats, late events, equal times and long gaps, and on
+    ``sample``: real events, field to ``[accounts, T]``.
 
     Raises:
         BundleError: scores, marks, states or contributions differ by more than rounding.
@@ -65,6 +67,11 @@ def check_parity(
         pair.start(size)
         for events in random_stream(scorer.inputs, schema, size, steps, rng):
             pair.compare(events)
+    if sample is not None:
+        accounts, length = sample[schema.event_id.name].shape
+        pair.start(accounts)
+        for at in range(length):
+            pair.compare({name: part[:, at].copy() for name, part in sample.items()})
     found = Parity(pair.events, pair.score, pair.state, pair.contribution)
     if not found.score <= TOLERANCE or not found.contribution <= LOGIT_TOLERANCE:
         raise BundleError(

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
-from torch import Tensor, nn
 
 from engine.columns import Columns
 from engine.errors import HistoryError
@@ -25,22 +24,16 @@ from engine.manifest import Thresholds
 from engine.schema import Schema
 from models.calibration import choose_thresholds, fit_platt
 from models.config import TrainConfig
-from models.data import (
-    Chunk,
-    FeatureTable,
-    Histories,
-    account_hashes,
-    by_account,
-    chunks,
-    feature_table,
-)
+from models.data import FeatureTable, Histories, account_hashes, by_account, feature_table
 from models.features.base import DAY_MS
+from models.learner import Learner, Material, Periods, validation_logits
 from models.scorer import Scorer
 
 #: Events whose features set the scales.
 _SAMPLE = 200_000
-#: Accounts and steps of a chunk when nothing is learnt.
-_WIDE, _LONG = 1024, 64
+
+#: Accounts and events of each that an exported graph is checked on.
+_CHECKED_ACCOUNTS, _CHECKED_STEPS = 128, 48
 
 #: Called after each epoch with its number, from 1, and its figures.
 Progress = Callable[[int, Mapping[str, float]], None]
@@ -57,6 +50,8 @@ class TrainedScorer:
         thresholds: chosen on the validation period.
         facts: the periods and counts of the training, for the manifest.
         metrics: of the validation period, for the manifest.
+        sample: the first events of some accounts, field to ``[accounts, T]``: what an exported
+            graph is checked on.
     """
 
     scorer: Scorer
@@ -65,23 +60,7 @@ class TrainedScorer:
     thresholds: Thresholds
     facts: Mapping[str, Any]
     metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Periods:
-    """Which events train, and which validate; bool ``[n]`` each."""
-
-    training: NDArray[np.bool_]
-    validation: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class _Material:
-    histories: Histories
-    columns: Tensor
-    valid_row: Tensor
-    labels: Tensor
-    periods: Periods
+    sample: Mapping[str, NDArray[Any]]
 
 
 def train(
@@ -114,7 +93,7 @@ def train(
     material = _material(histories, table, labels, periods)
     _fit_scales(scorer, material, config.seed)
     best = _fit(scorer, material, config, on_progress)
-    logits = _validation_logits(best, material)
+    logits = validation_logits(best, material)
     known = labels[periods.validation] > 0.5
     best.calibration.set(*fit_platt(logits.astype(np.float64), known))
     scores = _probabilities(best, logits)
@@ -124,8 +103,15 @@ def train(
         review_share=config.review_share,
         decline_precision=config.decline_precision,
     )
-    facts = _facts(columns, labels, periods, histories)
-    return TrainedScorer(best, schema, config, thresholds, facts, _ranking(scores, known))
+    return TrainedScorer(
+        scorer=best,
+        schema=schema,
+        config=config,
+        thresholds=thresholds,
+        facts=_facts(columns, labels, periods, histories),
+        metrics=_ranking(scores, known),
+        sample=_first_events(best, columns, histories),
+    )
 
 
 def split(
@@ -158,9 +144,9 @@ def split(
 
 def _material(
     histories: Histories, table: FeatureTable, labels: NDArray[np.float32], periods: Periods
-) -> _Material:
+) -> Material:
     fresh = ~table.duplicate
-    return _Material(
+    return Material(
         histories,
         table.columns,
         torch.from_numpy(fresh),
@@ -169,7 +155,7 @@ def _material(
     )
 
 
-def _fit_scales(scorer: Scorer, material: _Material, seed: int) -> None:
+def _fit_scales(scorer: Scorer, material: Material, seed: int) -> None:
     """Set the encoding, and the reference: the medians of the genuine events."""
     rows = np.flatnonzero(material.periods.training)
     rng = np.random.default_rng(seed)
@@ -182,15 +168,15 @@ def _fit_scales(scorer: Scorer, material: _Material, seed: int) -> None:
 
 
 def _fit(
-    scorer: Scorer, material: _Material, config: TrainConfig, on_progress: Progress | None
+    scorer: Scorer, material: Material, config: TrainConfig, on_progress: Progress | None
 ) -> Scorer:
     """Return the averaged model of the best epoch."""
-    learner = _Learner(scorer, material, config)
+    learner = Learner(scorer, material, config)
     best, best_figure, since = learner.averaged, -1.0, 0
     truth = material.labels.numpy()[material.periods.validation] > 0.5
     for epoch in range(1, config.epochs + 1):
         loss = learner.epoch()
-        figures = _ranking(_validation_logits(learner.averaged, material), truth)
+        figures = _ranking(validation_logits(learner.averaged, material), truth)
         if on_progress is not None:
             on_progress(epoch, {"loss": loss, **figures})
         since += 1
@@ -199,97 +185,6 @@ def _fit(
         if since >= config.patience:
             break
     return best.eval()
-
-
-class _Learner:
-    """The model, its moving average, the optimizer and its schedule."""
-
-    def __init__(self, scorer: Scorer, material: _Material, config: TrainConfig) -> None:
-        self.scorer, self.material, self.config = scorer, material, config
-        self.averaged = deepcopy(scorer).eval()
-        self.rng = np.random.default_rng(config.seed)
-        self.optimizer = torch.optim.AdamW(
-            scorer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        per_epoch = sum(1 for _ in self._chunks(None))
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer,
-            max_lr=config.learning_rate,
-            total_steps=per_epoch * config.epochs + 1,
-            pct_start=config.rise,
-        )
-        self.updates = 0
-
-    def epoch(self) -> float:
-        """Go over the training events once. Returns the mean loss."""
-        self.scorer.train()
-        drawn = self._drawn()
-        losses, h = [], None
-        for chunk in self._chunks(self.rng):
-            if chunk.first or h is None:
-                h = torch.zeros(len(chunk.rows), self.scorer.cell.state_size)
-            loss, h = self._learn(chunk, h, drawn)
-            losses.append(loss)
-        return float(np.nanmean(losses))
-
-    def _chunks(self, rng: np.random.Generator | None) -> Any:
-        return chunks(self.material.histories, self.config.accounts, self.config.steps, rng)
-
-    def _drawn(self) -> Tensor:
-        """Return the events' weights in this epoch: 0 for those that are left out."""
-        share = self.config.negatives
-        fraud = self.material.labels.numpy() > 0.5
-        kept = fraud | (self.rng.random(len(fraud)) < share)
-        weight = np.where(fraud, 1.0, 1.0 / share) * (kept & self.material.periods.training)
-        return torch.from_numpy(weight.astype(np.float32))
-
-    def _learn(self, chunk: Chunk, h: Tensor, drawn: Tensor) -> tuple[float, Tensor]:
-        """Take one step. Returns the loss (NaN if nothing was learnt) and the state after."""
-        material = self.material
-        valid = chunk.valid & material.valid_row[chunk.rows]
-        weight = drawn[chunk.rows] * valid
-        chosen = weight > 0
-        with torch.set_grad_enabled(bool(chosen.any())):
-            inputs, h = self.scorer.forward_sequence(material.columns[chunk.rows], h, valid)
-        if not chosen.any():
-            return float("nan"), h
-        logit = self.scorer.head(inputs[chosen])[:, 0]
-        each = nn.functional.binary_cross_entropy_with_logits(
-            logit, material.labels[chunk.rows][chosen], reduction="none"
-        )
-        loss = (each * weight[chosen]).sum() / weight[chosen].sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.scorer.parameters(), self.config.clip)
-        self.optimizer.step()
-        self.schedule.step()
-        self._average()
-        return float(loss.detach()), h.detach()
-
-    def _average(self) -> None:
-        """Move the average towards the weights, faster in the beginning."""
-        self.updates += 1
-        decay = min(self.config.average, self.updates / (self.updates + 10))
-        with torch.no_grad():
-            pairs = zip(self.averaged.parameters(), self.scorer.parameters(), strict=True)
-            for kept, weight in pairs:
-                kept.lerp_(weight, 1.0 - decay)
-
-
-def _validation_logits(scorer: Scorer, material: _Material) -> NDArray[np.float32]:
-    """Return the log-odds before calibration of the validation events, in their order."""
-    wanted = torch.from_numpy(material.periods.validation)
-    logits = torch.zeros(len(wanted))
-    h = torch.zeros(0)
-    with torch.inference_mode():
-        for chunk in chunks(material.histories, _WIDE, _LONG, None):
-            if chunk.first:
-                h = torch.zeros(len(chunk.rows), scorer.cell.state_size)
-            valid = chunk.valid & material.valid_row[chunk.rows]
-            inputs, h = scorer.forward_sequence(material.columns[chunk.rows], h, valid)
-            chosen = chunk.valid & wanted[chunk.rows]
-            logits[chunk.rows[chosen]] = scorer.head(inputs[chosen])[:, 0]
-    return logits[wanted].numpy()
 
 
 def _probabilities(scorer: Scorer, logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -302,6 +197,16 @@ def _ranking(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> dict[str,
         "auc_roc": float(roc_auc_score(truth, scores)),
         "average_precision": float(average_precision_score(truth, scores)),
     }
+
+
+def _first_events(
+    scorer: Scorer, columns: Columns, histories: Histories
+) -> dict[str, NDArray[Any]]:
+    """Return the first events of the longest histories, field to ``[accounts, T]``."""
+    longest = np.argsort(-histories.lengths, kind="stable")[:_CHECKED_ACCOUNTS]
+    steps = min(_CHECKED_STEPS, int(histories.lengths[longest].min()))
+    rows = histories.order[histories.starts[longest][:, None] + np.arange(steps)]
+    return {name: columns.values[name][rows] for name in scorer.inputs}
 
 
 def _facts(

@@ -65,6 +65,8 @@ class EmbeddedWorker(EmbeddedServer):
 
     def get(self, path: str) -> bytes | None:
         """Return a page of its web server; None where it does not answer with success."""
+        if self._port is None:
+            return None
         try:
             with urllib.request.urlopen(f"{self.url}{path}", timeout=_PROBE_S) as page:  # noqa: S310
                 content: bytes = page.read()

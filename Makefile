@@ -1,0 +1,58 @@
+# make demo and make test do all the set-up themselves, in .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := engine models export streams riskstream tests benchmarks
+
+.PHONY: help demo test test-slow check lint format types imports bench wheel clean
+
+help:  ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.serving  ## watch card payments being scored, on this machine
+	$(BIN)/riskstream demo
+
+test: $(VENV)/.development  ## run the tests; those on Apache Kafka need KAFKA_HOME, KAFKA_BOOTSTRAP or Docker
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.development  ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: lint types imports test  ## everything that CI checks
+
+lint: $(VENV)/.development  ## check format and style
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+format: $(VENV)/.development  ## format the code
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+types: $(VENV)/.development  ## check the types
+	$(BIN)/mypy
+
+imports: $(VENV)/.development  ## check that imports point one way
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.development  ## measure the worker's throughput
+	$(BIN)/python benchmarks/throughput.py
+
+wheel: $(VENV)/.development  ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) build dist *.egg-info riskstream-demo .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.serving: $(VENV)/.venv pyproject.toml
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.venv pyproject.toml constraints.txt
+	$(PIP) install --quiet --editable '.[train,dev]' --constraint constraints.txt
+	@touch $@ $(VENV)/.serving
