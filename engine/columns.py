@@ -96,8 +96,7 @@ class Columns:
             accounts=[account for each in parts for account in each.accounts],
             event_time_ms=np.concatenate([each.event_time_ms for each in parts]),
             values={
-                name: np.concatenate([each.values[name] for each in parts])
-                for name in first.values
+                name: np.concatenate([each.values[name] for each in parts]) for name in first.values
             },
         )
 

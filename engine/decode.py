@@ -108,9 +108,7 @@ class Decoder:
         raw: dict[str, list[Any]] = {}
         values: dict[str, NDArray[Any]] = {}
         found: list[Faults] = []
-        for field, read, convert in zip(
-            self._fields, self._type.read, self._convert, strict=True
-        ):
+        for field, read, convert in zip(self._fields, self._type.read, self._convert, strict=True):
             raw[field.name] = convert(read(structs))
             values[field.name], faults = self._check(field, raw[field.name], received_ms)
             found.append(faults)

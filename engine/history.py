@@ -133,9 +133,7 @@ class History:
         return Decoded(Columns.concatenate(parts), rejects)
 
 
-def _order(
-    times: NDArray[np.int64], start_ms: int | None, end_ms: int | None
-) -> NDArray[np.int64]:
+def _order(times: NDArray[np.int64], start_ms: int | None, end_ms: int | None) -> NDArray[np.int64]:
     order = np.argsort(times, kind="stable")
     ordered = times[order]
     first = 0 if start_ms is None else int(np.searchsorted(ordered, start_ms, side="left"))

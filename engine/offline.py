@@ -70,4 +70,3 @@ class OfflineScorer:
             more = self._scorer.layout.zeros(max(needed, 2 * len(self._states)))
             more[: len(self._states)] = self._states
             self._states = more
-

@@ -200,6 +200,4 @@ class _Alerts:
             self._kept.append({name: value[alerted] for name, value in feeds.items()})
 
     def feeds(self) -> dict[str, NDArray[Any]]:
-        return {
-            name: np.concatenate([each[name] for each in self._kept]) for name in self._kept[0]
-        }
+        return {name: np.concatenate([each[name] for each in self._kept]) for name in self._kept[0]}

@@ -35,9 +35,7 @@ def _figures(result: DemoResult, history: History, plan: DemoPlan) -> dict[str, 
     state = result.state
     frauds = _frauds(history, plan)
     alerted = {
-        event_id
-        for event_id, decision in result.decisions.items()
-        if decision != Decision.APPROVE
+        event_id for event_id, decision in result.decisions.items() if decision != Decision.APPROVE
     }
     live = len(result.decisions)
     caught = len(alerted & frauds)
@@ -62,7 +60,7 @@ def _frauds(history: History, plan: DemoPlan) -> set[str]:
     """Return the ids of the frauds of the paced part."""
     start = int(np.searchsorted(history.event_time_ms, plan.live_from_ms))
     live = history.slice(start, len(history))
-    columns = live.decode(Decoder(history.schema, Limits()), int(2**53)).columns
+    columns = live.decode(Decoder(history.schema, Limits()), 2**53).columns
     if live.labels is None:
         return set()
     return {

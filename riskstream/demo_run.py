@@ -147,17 +147,19 @@ async def run(
         with (directory / "alerts.jsonl").open("wb") as file:
             following = asyncio.create_task(follower.follow(file))
             try:
-                await _stream(settings, history, split, plan, state)
-                missing = await follower.wait_for_all()
+                await _stream(settings, history, split, plan, follower)
+                await follower.wait_for(len(history))
             finally:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
+    missing = state.total - state.scored
     return DemoResult(state, follower.decisions, missing, state.elapsed_s)
 
 
 async def _stream(
-    settings: Settings, history: History, split: int, plan: DemoPlan, state: DemoState
+    settings: Settings, history: History, split: int, plan: DemoPlan, follower: _Follower
 ) -> None:
+    state = follower.state
     past, live = history.slice(0, split), history.slice(split, len(history))
 
     def on_progress(progress: Progress) -> None:
@@ -166,8 +168,7 @@ async def _stream(
 
     done = 0
     await replay(settings, past, None, on_progress)
-    while state.scored < split:
-        await asyncio.sleep(0.05)
+    await follower.wait_for(split)
     done, state.live = split, True
     await replay(settings, live, _speed(live.event_time_ms, plan.rate), on_progress)
 
@@ -191,7 +192,8 @@ class _Follower:
         plan: DemoPlan,
         on_change: Callable[[DemoState], None],
     ) -> None:
-        self._state, self._feed, self._on_change = state, feed, on_change
+        self.state, self._feed, self._on_change = state, feed, on_change
+        self._grown = asyncio.Event()
         self._scores_topic = settings.topics.scores
         self._live_from_ms = plan.live_from_ms
         self.decisions: dict[str, str] = {}
@@ -206,21 +208,23 @@ class _Follower:
                 else:
                     self._add_alert(entry)
                     file.write(orjson.dumps(entry.body) + b"\n")
-            self._state.mark()
-            self._on_change(self._state)
+            if entries:
+                self._grown.set()
+            self.state.mark()
+            self._on_change(self.state)
 
-    async def wait_for_all(self) -> int:
-        """Wait until every event has its score; return how many have none in the end."""
-        state = self._state
-        scored, deadline_s = state.scored, time.monotonic() + _PATIENCE_S
-        while state.scored < state.total and time.monotonic() < deadline_s:
-            await asyncio.sleep(0.05)
-            if state.scored > scored:
-                scored, deadline_s = state.scored, time.monotonic() + _PATIENCE_S
-        return state.total - state.scored
+    async def wait_for(self, scored: int) -> None:
+        """Wait until so many events have a score, or no more come."""
+        while self.state.scored < scored:
+            self._grown.clear()
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await self._grown.wait()
+            except TimeoutError:
+                return
 
     def _add_score(self, entry: Entry) -> None:
-        body, state = entry.body, self._state
+        body, state = entry.body, self.state
         state.scored += 1
         if body["event_time_ms"] >= self._live_from_ms:
             state.decisions[body["decision"]] += 1
@@ -228,5 +232,5 @@ class _Follower:
             self.decisions[body["event_id"]] = body["decision"]
 
     def _add_alert(self, entry: Entry) -> None:
-        self._state.alerts += 1
-        self._state.newest.appendleft(entry.body)
+        self.state.alerts += 1
+        self.state.newest.appendleft(entry.body)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from riskstream.alert_table import STYLES, alert_line, alert_table
 from riskstream.demo_run import DemoState
-from riskstream.options import err, format_time, out
+from riskstream.options import format_time, out
 
 #: Tells a view that something changed.
 View = Callable[[DemoState], None]
@@ -62,10 +62,11 @@ def _phase(state: DemoState) -> str:
 
 
 def _numbers(state: DemoState) -> list[str]:
+    p50, p99 = _ms(state.latency_ms(50)), _ms(state.latency_ms(99))
     return [
         f"[bold]{state.scored:,}[/] of {state.total:,} scored",
         f"[bold]{state.events_per_s:,.0f}[/] events/s",
-        f"latency p50 [bold]{_ms(state.latency_ms(50))}[/]  p99 [bold]{_ms(state.latency_ms(99))}[/]",
+        f"latency p50 [bold]{p50}[/]  p99 [bold]{p99}[/]",
         f"[bold]{state.alerts:,}[/] alerts",
     ]
 

@@ -107,7 +107,9 @@ def _print(figures: dict[str, Any]) -> None:
     for name, value in figures.items():
         if name == "at_threshold":
             continue
-        shown = "–" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
+        shown = (
+            "–" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
+        )
         out.print(f"{name:<24}{shown:>12}")
     for name, found in figures["at_threshold"].items():
         line = "  ".join(f"{what} {value:.4f}" for what, value in found.items())

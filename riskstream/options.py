@@ -32,9 +32,7 @@ DEFAULT_PACK = "fraud"
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(
-        "--config", "-c", envvar=CONFIG_VARIABLE, help="The configuration file (TOML)."
-    ),
+    typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="The configuration file (TOML)."),
 ]
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", "-b", help="The bundle's folder, instead of the file's.")

@@ -67,9 +67,7 @@ def replay(
     def on_progress(progress: Replayed) -> None:
         nonlocal last
         last = progress
-        bar.update(
-            task, completed=progress.published, at=format_time(progress.event_time_ms)
-        )
+        bar.update(task, completed=progress.published, at=format_time(progress.event_time_ms))
 
     with _bar() as bar:
         task = bar.add_task("replay", total=len(history), at="")

@@ -66,9 +66,7 @@ def score(
     settings = settings_of(config, bundle)
     loaded = load_bundle(settings)
     schema = map_fields(loaded.manifest.schema, settings, field)
-    history = History.open(
-        file, schema, parse_time("--from", start), parse_time("--until", until)
-    )
+    history = History.open(file, schema, parse_time("--from", start), parse_time("--until", until))
     limits = Limits(settings.events.max_bytes, round(settings.events.max_future_s * 1000))
     offline = OfflineScorer(Decoder(schema, limits), new_scorer(settings, loaded))
     results = _Results(output, rejects, history)

@@ -71,9 +71,7 @@ def train(
         settings = settings.with_family(family)
     schema = load_schema(folder)
     mapped = map_fields(schema, settings_of(config), field)
-    history = History.open(
-        data, mapped, parse_time("--from", start), parse_time("--until", until)
-    )
+    history = History.open(data, mapped, parse_time("--from", start), parse_time("--until", until))
     if history.labels is None:
         path = mapped.label.path if mapped.label else "label"
         raise HistoryError(
@@ -82,7 +80,9 @@ def train(
         )
     decoded = history.decode(Decoder(mapped, Limits()), time.time_ns() // 1_000_000)
     if decoded.rejects:
-        err.print(f"{len(decoded.rejects):,} events are left out, first: {decoded.rejects[0].detail}")
+        err.print(
+            f"{len(decoded.rejects):,} events are left out, first: {decoded.rejects[0].detail}"
+        )
     columns = replace(decoded.columns, rows=np.arange(len(decoded.columns)))
     labels = history.labels[decoded.columns.rows]
     began_s = time.monotonic()

@@ -49,9 +49,7 @@ class Feed:
                 f"however: {error}"
             ) from None
         records = [record for batch in batches.values() for record in batch]
-        return [
-            _entry(record) for record in records if record.value and self._is_wanted(record)
-        ]
+        return [_entry(record) for record in records if record.value and self._is_wanted(record)]
 
     async def entries(self) -> AsyncIterator[Entry]:
         """Yield records for ever."""

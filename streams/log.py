@@ -15,7 +15,9 @@ def set_up_logging(level: str) -> None:
     """Log to standard error, one line a record; libraries from their warnings on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z")
+        logging.Formatter(
+            "%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S%z"
+        )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

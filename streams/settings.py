@@ -163,7 +163,7 @@ class Worker(Section):
     """The most events scored together."""
     commit_interval_s: Annotated[float, Field(gt=0, le=600)] = 1.0
     """How often Kafka is told the offsets. Positions in the state store are exact without it."""
-    web_host: str = "0.0.0.0"  # noqa: S104
+    web_host: str = "0.0.0.0"
     """The address of the web server: /healthz, /readyz, /metrics."""
     web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
     """The port of the web server; 0 for none."""

@@ -108,7 +108,10 @@ class BatchConsumer(driver.Consumer):
         self.starts = starts
         return {**committed, **starts}
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+    async def getmany(
+        self,
+        timeout: float,  # noqa: ASYNC109
+    ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield one message for each topic that the next poll brings records of."""
         records, active = await self._wait_next_records(timeout)
         epochs = self._polled_epochs
@@ -157,7 +160,9 @@ class BatchConsumer(driver.Consumer):
             self._done.pop(partition, None)
 
     async def _getmany(
-        self, active_partitions: set[TP] | None, timeout: float
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,  # noqa: ASYNC109
     ) -> Mapping[TP, list[ConsumerRecord]]:
         try:
             while self._rewinds:

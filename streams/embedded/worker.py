@@ -68,7 +68,7 @@ class EmbeddedWorker(EmbeddedServer):
         if self._port is None:
             return None
         try:
-            with urllib.request.urlopen(f"{self.url}{path}", timeout=_PROBE_S) as page:  # noqa: S310
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=_PROBE_S) as page:
                 content: bytes = page.read()
                 return content
         except (urllib.error.URLError, OSError):
@@ -83,6 +83,4 @@ def to_toml(settings: Mapping[str, Any]) -> str:
     worker.web_port = 0
     <BLANKLINE>
     """
-    return "".join(
-        f"{name} = {orjson.dumps(value).decode()}\n" for name, value in settings.items()
-    )
+    return "".join(f"{name} = {orjson.dumps(value).decode()}\n" for name, value in settings.items())

@@ -20,8 +20,6 @@ def make_stream(tmp_path: Path, valkey_url: str) -> Iterator[Callable[..., Strea
 
         def make(bootstrap: str, **settings: Any) -> Stream:
             bundle = pack_folder("fraud") / "bundle"
-            return stack.enter_context(
-                Stream(tmp_path, bootstrap, valkey_url, bundle, **settings)
-            )
+            return stack.enter_context(Stream(tmp_path, bootstrap, valkey_url, bundle, **settings))
 
         yield make

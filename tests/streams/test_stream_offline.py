@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +25,11 @@ MakeStream = Callable[..., Stream]
 
 TOLERANCE = 1e-5
 RECEIVED_MS = 1 << 42
+
+
+async def riskstream(*arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "riskstream", *arguments)
+    assert await process.wait() == 0
 
 
 def offline_scores(events: list[dict], batch: int = 4_096) -> dict[str, float]:
@@ -53,13 +58,11 @@ async def test_score_on_a_file_gives_the_ids_and_scores_of_the_stream(
     file.write_bytes(b"\n".join(orjson.dumps(event) for event in events))
     stream = make_stream(broker)
     stream.worker()
-    command = [sys.executable, "-m", "riskstream", "replay", str(file)]
     config = stream.directory / "worker-1.toml"
-    subprocess.run([*command, "--config", str(config)], check=True)
+    await riskstream("replay", str(file), "--config", str(config))
     outputs = await stream.collect(len(events))
     scores = tmp_path / "scores.parquet"
-    command = [sys.executable, "-m", "riskstream", "score", str(file), "--out", str(scores)]
-    subprocess.run(command, check=True, capture_output=True)
+    await riskstream("score", str(file), "--out", str(scores))
     rows = pq.read_table(scores).to_pylist()
     streamed = outputs.by_event()
     assert {row["score_id"] for row in rows} == {each["score_id"] for each in streamed.values()}

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import orjson
@@ -101,9 +102,15 @@ async def test_two_workers_share_the_partitions_and_one_takes_over(
 
     def shares() -> list[list[int]]:
         pages = [worker.get("/readyz") for worker in (first, second)]
-        return [orjson.loads(each)["broker"].get("partitions", []) if each else [] for each in pages]
+        return [
+            orjson.loads(each)["broker"].get("partitions", []) if each else [] for each in pages
+        ]
 
-    wait_for(lambda: sorted(sum(shares(), [])) == [0, 1, 2, 3], 30, "each partition to have one")
+    wait_for(
+        lambda: sorted(chain.from_iterable(shares())) == [0, 1, 2, 3],
+        30,
+        "each partition to have one",
+    )
     assert all(shares())
     await stream.produce([sent(event) for event in events[:3_000]])
     await stream.collect(3_000)
