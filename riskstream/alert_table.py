@@ -51,4 +51,4 @@ def amount_of(alert: dict[str, Any]) -> str:
 
 def reasons_of(alert: dict[str, Any]) -> str:
     """Return the strongest reasons as text."""
-    return "; ".join(reason["text"] for reason in alert["reasons"][:_REASONS])
+    return "; ".join(reason["text"].rstrip(".") for reason in alert["reasons"][:_REASONS])

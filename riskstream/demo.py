@@ -78,6 +78,8 @@ def demo(
 def _start(stack: ExitStack, directory: Path, bundle: Path) -> Settings:
     """Start the servers and the worker, and return the worker's settings."""
     directory.mkdir(parents=True, exist_ok=True)
+    for log in directory.glob("*.log"):
+        log.unlink()
     broker = stack.enter_context(EmbeddedBroker(directory))
     valkey = stack.enter_context(EmbeddedValkey(directory))
     values: dict[str, Any] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +96,22 @@ def _print(figures: dict[str, Any], directory: Path, transactions: Path) -> None
         table.add_row(f"{name}  ", value)
     out.print(table)
     out.print("\n[bold]try next[/bold]")
+    program = _program()
     for command in (
-        "riskstream bundle show",
-        f"riskstream score {_shown(transactions)} --out scores.parquet",
-        "riskstream settings > riskstream.toml   # then: riskstream worker -c riskstream.toml",
+        f"{program} bundle show",
+        f"{program} score {_shown(transactions)} --out scores.parquet",
+        f"{program} settings > riskstream.toml   # a configuration to start from",
     ):
         out.print(f"  {command}", markup=False)
 
 
 def _shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _program() -> str:
+    """Return how the reader can call riskstream: by its name if that is on the path."""
+    return "riskstream" if shutil.which("riskstream") else str(_shown(Path(sys.argv[0])))
 
 
 def _ms(value: float | None) -> str:

@@ -40,7 +40,9 @@ def render(state: DemoState, height: int) -> Group:
     """Return the live view for a terminal of ``height`` lines."""
     numbers = Table.grid(padding=(0, 3))
     numbers.add_row(*_numbers(state))
-    bar = ProgressBar(total=max(state.total, 1), completed=state.scored)
+    # A progress bar ends without a new line, so it has a row of its own.
+    bar = Table.grid(expand=True)
+    bar.add_row(ProgressBar(total=max(state.total, 1), completed=state.scored))
     heading = Text(_phase(state), style="bold")
     shown = list(state.newest)[: max(height - 12, 3)]
     newest = alert_table(shown)

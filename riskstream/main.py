@@ -19,6 +19,7 @@ from riskstream.replay import replay
 from riskstream.score import score
 from riskstream.settings import settings
 from riskstream.train import train
+from riskstream.up import up
 from riskstream.worker import topics, worker
 
 _EPILOG = (
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, worker, replay, alerts, score, topics, train, evaluate, settings):
+for command in (demo, up, worker, replay, alerts, score, topics, train, evaluate, settings):
     app.command()(command)
 app.add_typer(bundle.app, name="bundle")
 
