@@ -36,6 +36,11 @@ class StateField:
                 f"a state's data type must be one of {DTYPES}, however: "
                 f"{self.name} has {self.dtype!r}"
             )
+        if not all(isinstance(each, int) and each >= 0 for each in self.shape):
+            raise BundleError(
+                f"a state's shape must be whole numbers of at least 0, however: {self.name} has "
+                f"{self.shape}"
+            )
 
     @property
     def size(self) -> int:
@@ -105,11 +110,11 @@ class StateLayout:
             ValueError: a value has another length than this layout.
         """
         blank = bytes(self.nbytes)
-        joined = b"".join([blank if value is None else value for value in values])
-        if len(joined) != self.nbytes * len(values):
-            found = sorted({len(value) for value in values if value is not None})
-            raise ValueError(f"a state must have {self.nbytes} bytes, however: {found}")
-        return np.frombuffer(bytearray(joined), dtype=self.record)
+        known = [blank if value is None else value for value in values]
+        found = set(map(len, known)) - {self.nbytes}
+        if found:
+            raise ValueError(f"a state must have {self.nbytes} bytes, however: {sorted(found)}")
+        return np.frombuffer(bytearray(b"".join(known)), dtype=self.record)
 
     def encode(self, states: NDArray[Any]) -> list[bytes]:
         """Return each state of a record array ``[n]`` as bytes."""
@@ -144,12 +149,13 @@ class StateLayout:
                 StateField(each["name"], each["dtype"], tuple(each["shape"]))
                 for each in raw["fields"]
             )
+            layout = cls(fields, raw.get("writer", ""))
+            digest = layout.digest
         except (KeyError, TypeError) as error:
             raise BundleError(f"a state field must have name, dtype and shape: {error}") from None
-        layout = cls(fields, raw.get("writer", ""))
-        if raw.get("digest") != layout.digest:
+        if raw.get("digest") != digest:
             raise BundleError(
-                f"the state layout's digest must match its fields ({layout.digest}), "
+                f"the state layout's digest must match its fields ({digest}), "
                 f"however: {raw.get('digest')}"
             )
         return layout
