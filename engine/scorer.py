@@ -104,7 +104,8 @@ class Scorer:
             account_index: each event's place in ``states``; int64 ``[n]``.
         """
         n = len(columns)
-        current = {dtype: np.ascontiguousarray(states[dtype]) for dtype in self.layout.sizes}
+        # A copy in any case: of one state, or of one data type, a tensor is contiguous already.
+        current = {dtype: states[dtype].copy() for dtype in self.layout.sizes}
         scores = np.empty(n, dtype=np.float32)
         duplicate = np.empty(n, dtype=np.bool_)
         late = np.empty(n, dtype=np.bool_)

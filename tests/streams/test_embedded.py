@@ -230,7 +230,7 @@ def test_a_socket_path_has_a_limit(tmp_path: Path) -> None:
 
 def test_tansu_without_its_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALF_TANSU_BIN", str(tmp_path / "none"))
-    with pytest.raises(EmbeddedServerError, match=r"kafka\.bootstrap"):
+    with pytest.raises(EmbeddedServerError, match=r"broker\.bootstrap"):
         EmbeddedBroker(tmp_path).start()
 
 
