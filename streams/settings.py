@@ -161,6 +161,8 @@ class Worker(Section):
 
     max_batch: Annotated[int, Field(ge=1, le=100_000)] = 2_048
     """The most events scored together."""
+    stop_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 20.0
+    """How long a clean stop may take. Beyond it the worker just ends, as in a crash."""
     commit_interval_s: Annotated[float, Field(gt=0, le=600)] = 1.0
     """How often Kafka is told the offsets. Positions in the state store are exact without it."""
     web_host: str = "0.0.0.0"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +31,9 @@ from streams.store.redis.address import redact
 logger = get_logger(__name__)
 
 _DAY_S = 86_400
+
+#: The exit code of a worker that could not stop cleanly.
+EXIT_NOT_CLEAN = 1
 
 
 def new_decoder(settings: Settings, manifest: Manifest) -> Decoder:
@@ -77,8 +82,23 @@ async def run_worker(settings: Settings, bundle: Bundle) -> None:
                 raise app.error
             logger.info("stopping: finishing the batch at hand")
         finally:
+            loop.call_later(settings.worker.stop_timeout_s, _end_at_once, settings)
             await app.stop()
     logger.info("stopped")
+
+
+def _end_at_once(settings: Settings) -> None:
+    """End the process. Clients wait long for a broker that is away, and their threads longer.
+
+    It is safe at any moment: what is not written is read and scored again.
+    """
+    logger.error(
+        "the worker must stop within worker.stop_timeout_s = %g s, however: it still waits for a "
+        "server; ending at once",
+        settings.worker.stop_timeout_s,
+    )
+    logging.shutdown()
+    os._exit(EXIT_NOT_CLEAN)
 
 
 @asynccontextmanager

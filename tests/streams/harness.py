@@ -72,7 +72,7 @@ class Stream:
             "topics.max_message_bytes": LARGEST,
             "state.url": redis_url,
             "model.bundle": str(bundle.absolute()),
-            **{name.replace("__", "."): value for name, value in settings.items()},
+            **{name.replace("__", ".", 1): value for name, value in settings.items()},
         }
         self.settings: Settings = load_settings(None, self.values)
         self._workers = ExitStack()

@@ -14,7 +14,9 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from streams.embedded.broker import EmbeddedBroker
 from streams.embedded.processes import choose_port
+from streams.embedded.valkey import EmbeddedValkey
 from streams.embedded.worker import EmbeddedWorker
 from tests.streams.harness import Stream
 from tests.streams.synthetic import Sent, payments, sent
@@ -168,3 +170,42 @@ def test_a_bundle_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
     assert str(tmp_path / "nowhere") in done.stderr
+
+
+async def test_a_store_that_comes_back_is_written_to_and_nothing_is_lost(
+    make_stream: MakeStream, embedded_broker: str, tmp_path: Path
+) -> None:
+    events = payments(3_000, accounts=50)
+    port = choose_port(None)
+    with EmbeddedValkey(tmp_path / "store", port=port, appendonly=True) as store:
+        stream = make_stream(embedded_broker, state__url=store.url)
+        worker = stream.worker()
+        await stream.produce([sent(event) for event in events[:1_500]])
+        await stream.collect(1_500)
+        store.kill()
+        await stream.produce([sent(event) for event in events[1_500:]])
+        wait_for(lambda: "trying again" in worker.log_tail(), 20, "the worker to notice")
+        assert worker.get("/healthz") is not None
+        assert worker.get("/readyz") is None
+        store.start()
+        outputs = await stream.collect(len(events))
+    found = {event_id: body["score"] for event_id, body in outputs.by_event().items()}
+    assert_same(found, offline_scores(events))
+
+
+@pytest.mark.parametrize("away", ["store", "broker"])
+async def test_sigterm_ends_a_worker_whose_servers_are_away(
+    make_stream: MakeStream, tmp_path: Path, away: str
+) -> None:
+    with (
+        EmbeddedValkey(tmp_path / "store") as store,
+        EmbeddedBroker(tmp_path / "broker") as broker,
+    ):
+        stream = make_stream(broker.bootstrap, state__url=store.url, worker__stop_timeout_s=3.0)
+        worker = stream.worker()
+        await stream.produce([sent(event) for event in payments(100)])
+        await stream.collect(100)
+        {"store": store, "broker": broker}[away].kill()
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGTERM)
+        wait_for(lambda: not worker.running, 15, "the worker to end")

@@ -107,10 +107,10 @@ def translated(url: str) -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
+        said = str(error).rstrip(".") or type(error).__name__
         raise StoreUnavailable(
-            "the state store must be reachable and writable, however "
-            f"{redact(url)} said: {error or type(error).__name__}. "
-            "Check the server and the setting state.url."
+            f"the state store must be reachable and writable, however {redact(url)} said: {said}; "
+            "check the server and the setting state.url"
         ) from error
 
 
