@@ -4,7 +4,7 @@
 #   docker build -t riskstream:gpu --build-arg EXTRAS=gpu .     then run it with --gpus all
 #   docker run -e RISKSTREAM_BROKER__BOOTSTRAP=… -e RISKSTREAM_STATE__URL=… riskstream
 
-ARG PYTHON_VERSION=3.12
+ARG PYTHON_VERSION=3.11
 
 FROM python:${PYTHON_VERSION}-slim AS build
 WORKDIR /src

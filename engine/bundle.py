@@ -108,12 +108,21 @@ def _parse(folder: Path, raw_manifest: bytes) -> dict[str, Any]:
     return raw
 
 
+def _is_plain(name: object) -> bool:
+    """Return whether a name is that of a file in the folder itself."""
+    return (
+        isinstance(name, str)
+        and name not in ("", ".", "..")
+        and not any(each in name for each in "/\\\0")
+    )
+
+
 def _checked_files(folder: Path, digests: object) -> dict[str, bytes]:
     if not isinstance(digests, dict) or not set(_REQUIRED) <= set(digests):
         raise BundleError(f"a manifest must list the SHA-256 of {_REQUIRED}, however: {digests}")
     contents = {}
     for name, expected in digests.items():
-        if not isinstance(name, str) or Path(name).name != name:
+        if not _is_plain(name):
             raise BundleError(f"a bundle's files must lie in its folder, however: {name!r}")
         contents[name] = _read(folder, name)
         found = sha256(contents[name]).hexdigest()

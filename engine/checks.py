@@ -83,7 +83,10 @@ def _time_fault(
     field: Field, value_ms: int, received_ms: int, max_future_ms: int | None
 ) -> tuple[Reason, str]:
     if value_ms == NO_TIME_MS or value_ms > MAX_TIME_MS:
-        return Reason.NOT_A_TIME, f"{field.path} must be a time before the year 10000"
+        found = "one far outside" if value_ms == NO_TIME_MS else _iso(value_ms)
+        return Reason.NOT_A_TIME, (
+            f"{field.path} must be a time from 1970 to the year 9999, however: {found}"
+        )
     found = _iso(value_ms)
     if value_ms < MIN_TIME_MS:
         return Reason.BEFORE_1970, f"{field.path} must not be before 1970, however: {found}"

@@ -73,7 +73,10 @@ def choose(device: Device, built_in: Sequence[str], gpus: int) -> Choice:
             "the CPU; install onnxruntime-gpu instead of onnxruntime",
         )
     providers = tuple(each for each in wanted if each not in missing)
-    return Choice(providers, f"scoring on the GPU with {providers[0]}")
+    line = f"scoring on the GPU with {providers[0]}"
+    if missing:
+        line = f"device = {device}, but this ONNX Runtime has no {missing[0]}: {line}"
+    return Choice(providers, line)
 
 
 @cache

@@ -71,15 +71,18 @@ def find(event: Mapping[str, Any], field: Field) -> Any:
 
 def _fault(field: Field, event: Mapping[str, Any]) -> tuple[Reason, str] | None:
     node: Any = event
+    missing = False
     for depth, key in enumerate(field.keys):
         if node is not None and not isinstance(node, Mapping):
             path = ".".join(field.keys[:depth])
             return Reason.WRONG_TYPE, f"{path} must be an object, however: {_shown(node)}"
+        missing = node is None or key not in node
         node = node.get(key) if node is not None else None
     if node is None:
         if not field.required:
             return None
-        return Reason.MISSING_FIELD, f"{field.path} must be there and not be null"
+        found = "it is missing" if missing else "it is null"
+        return Reason.MISSING_FIELD, f"{field.path} must have a value, however: {found}"
     return _wrong_value(field, node)
 
 
@@ -116,7 +119,7 @@ def _wrong_time(field: Field, value: Any) -> tuple[Reason, str] | None:
         )
     try:
         msgspec.convert(value, datetime)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):  # the latter: half a surrogate pair
         return Reason.NOT_A_TIME, (
             f"{field.path} must be an ISO 8601 time such as 2026-01-31T12:00:00Z, "
             f"however: {_shown(value)}"

@@ -33,6 +33,11 @@ class Graph:
         self._session = _open(content, choice, threads)
         self.inputs = tuple(each.name for each in self._session.get_inputs())
         self.outputs = tuple(each.name for each in self._session.get_outputs())
+        #: For each input and output, its dimensions after the batch; a text where one is open.
+        self.shapes: dict[str, list[int | str | None]] = {
+            each.name: each.shape[1:]
+            for each in (*self._session.get_inputs(), *self._session.get_outputs())
+        }
         self.provider: str = self._session.get_providers()[0]
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

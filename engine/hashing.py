@@ -39,8 +39,8 @@ def event_ids(kind: str, accounts: Sequence[str], event_ids: Sequence[str]) -> l
         accounts: ``n`` account identifiers.
         event_ids: ``n`` event identifiers.
     """
-    start = kind + _SEPARATOR
+    # With the account's length, no account that holds the separator can pass for another.
     return [
-        xxh3_128_hexdigest((start + account + _SEPARATOR + event).encode())
+        xxh3_128_hexdigest(_SEPARATOR.join((kind, str(len(account)), account, event)).encode())
         for account, event in zip(accounts, event_ids, strict=True)
     ]

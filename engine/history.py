@@ -21,7 +21,7 @@ from engine.columns import Columns, Decoded
 from engine.decode import Decoder
 from engine.errors import HistoryError
 from engine.history_files import nested, read_lines, read_table, sort_times
-from engine.schema import Schema
+from engine.schema import Schema, TimeFormat
 
 _CHUNK = 8_192
 
@@ -174,8 +174,12 @@ def _parse_lines(
     events = [_loads(line) for line in lines]
     if lines and not any(isinstance(event, dict) for event in events):
         raise HistoryError("each line of a JSON lines file must be an object, however: none is")
-    times = [_find(event, schema.event_time.keys) for event in events]
-    table = pa.table({schema.event_time.path: pa.array([_text(value) for value in times])})
+    found = [_find(event, schema.event_time.keys) for event in events]
+    if schema.event_time.format is TimeFormat.ISO8601:
+        times = pa.array([each if isinstance(each, str) else None for each in found], pa.string())
+    else:
+        times = pa.array([_number(each) for each in found], pa.float64())
+    table = pa.table({schema.event_time.path: times})
     label = schema.label
     if label is None:
         return sort_times(table, schema), None
@@ -200,8 +204,9 @@ def _find(event: Any, keys: Sequence[str]) -> Any:
     return event
 
 
-def _text(value: Any) -> str | None:
-    return str(value) if isinstance(value, str | int | float) else None
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else None
 
 
 def _key(value: bytes, schema: Schema) -> bytes | None:

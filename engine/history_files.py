@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from engine.errors import HistoryError
 from engine.schema import Field, FieldType, Schema, TimeFormat
+from engine.values import MAX_TIME_MS, to_text
 
 _LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _CSV = (".csv", ".csv.gz")
@@ -42,7 +44,7 @@ def read_lines(path: Path) -> list[bytes] | None:
         return None
     try:
         content = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise HistoryError(f"a history must be readable, however: {path}: {error}") from None
     return [line for line in content.split(b"\n") if line.strip()]
 
@@ -88,7 +90,7 @@ def sort_times(table: pa.Table, schema: Schema) -> NDArray[np.int64]:
         numbers = pc.cast(column, pa.float64(), safe=False) if len(column) else column
         scale = 1000.0 if field.format is TimeFormat.EPOCH_S else 1.0
         times = np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64) * scale
-    known = np.isfinite(times)
+    known = np.isfinite(times) & (np.abs(times) <= MAX_TIME_MS)
     last = np.maximum.accumulate(np.where(known, np.arange(len(times)), -1))
     filled = np.where(last >= 0, times[np.maximum(last, 0)], 0.0)
     return np.round(filled).astype(np.int64)
@@ -116,6 +118,7 @@ def _read_csv(path: Path, schema: Schema) -> pa.Table:
         if field.type in (FieldType.IDENTIFIER, FieldType.CATEGORY, FieldType.TIMESTAMP)
     }
     options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+    options.null_values = [each for each in options.null_values if each != "NA"]  # Namibia
     return pa.csv.read_csv(path, convert_options=options)
 
 
@@ -141,7 +144,7 @@ def _typed(column: pa.ChunkedArray, field: Field, path: Path) -> pa.ChunkedArray
         if field.type is FieldType.TIMESTAMP:
             return _timestamp(column, field)
         if pa.types.is_floating(column.type):
-            return column.cast(pa.int64()).cast(pa.string())
+            return _float_texts(column, field)
         return column.cast(pa.string())
     except (pa.ArrowException, ValueError) as error:
         line = str(error).splitlines()[0]
@@ -151,14 +154,26 @@ def _typed(column: pa.ChunkedArray, field: Field, path: Path) -> pa.ChunkedArray
         ) from None
 
 
+def _float_texts(column: pa.ChunkedArray, field: Field) -> pa.ChunkedArray:
+    """Return integers that a gap made floats as integers, and a category's floats as JSON's."""
+    try:
+        return column.cast(pa.int64()).cast(pa.string())
+    except pa.ArrowInvalid:
+        if field.type is not FieldType.CATEGORY:
+            raise
+    texts = [None if value is None else to_text(value) for value in column.to_pylist()]
+    return pa.chunked_array([pa.array(texts, pa.string())])
+
+
 def _timestamp(column: pa.ChunkedArray, field: Field) -> pa.ChunkedArray:
     if field.format is not TimeFormat.ISO8601:
         if pa.types.is_timestamp(column.type):
-            unit = "s" if field.format is TimeFormat.EPOCH_S else "ms"
-            return column.cast(pa.timestamp(unit), safe=False).cast(pa.int64())
+            per_unit = 1e6 if field.format is TimeFormat.EPOCH_S else 1e3
+            micros = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+            return pc.divide(micros.cast(pa.float64(), safe=False), per_unit)
         return column.cast(pa.float64())
     if pa.types.is_timestamp(column.type):
-        return pc.strftime(column.cast(pa.timestamp("ms", "UTC"), safe=False), format=_ISO)
+        return pc.strftime(column.cast(pa.timestamp("us", "UTC"), safe=False), format=_ISO)
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return column.cast(pa.string())
     raise ValueError("an ISO 8601 time must be a timestamp or a text")
@@ -170,16 +185,16 @@ def _parse_iso(column: pa.ChunkedArray) -> NDArray[np.float64]:
     has_zone = pc.match_substring_regex(texts, r"(Z|z|[+-]\d\d:?\d\d)$")
     zoned = pc.if_else(has_zone, texts, pc.binary_join_element_wise(texts, "Z", ""))
     try:
-        times = zoned.cast(pa.timestamp("ms", "UTC"))
+        times = zoned.cast(pa.timestamp("us", "UTC"))
     except pa.ArrowInvalid:
         return np.array([_iso_ms(text) for text in texts.to_pylist()], dtype=np.float64)
     numbers = times.cast(pa.int64()).cast(pa.float64(), safe=False)
-    return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64) / 1000.0
 
 
 def _iso_ms(text: str | None) -> float:
     try:
-        parsed = datetime.fromisoformat(text or "")
+        parsed = datetime.fromisoformat((text or "").upper())
     except ValueError:
         return float("nan")
     aware = parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)

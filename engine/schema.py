@@ -6,11 +6,15 @@ mapping in the configuration: :meth:`Schema.with_paths`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Self
+
+import msgspec
 
 from engine.errors import SchemaError
 from engine.hashing import HASH_NAME
@@ -103,6 +107,27 @@ class Field:
                 f"an optional {self.type} must have a default, however: {self.name} has none; "
                 "give it a default or make it required"
             )
+        if self.default is not None and not self._fits(self.default):
+            raise SchemaError(
+                f"the default of a {self.type} must be {self._default_rule}, however: "
+                f"{self.name} has {self.default!r}"
+            )
+
+    @property
+    def _default_rule(self) -> str:
+        if self.type is FieldType.TIMESTAMP and self.format is TimeFormat.ISO8601:
+            return "an ISO 8601 time in a text"
+        if self.type in (FieldType.NUMBER, FieldType.TIMESTAMP):
+            return "a finite number"
+        return "a text, a number or a boolean"
+
+    def _fits(self, default: Any) -> bool:
+        if self.type is FieldType.TIMESTAMP and self.format is TimeFormat.ISO8601:
+            return isinstance(default, str) and _is_iso(default)
+        if self.type in (FieldType.NUMBER, FieldType.TIMESTAMP):
+            number = isinstance(default, int | float) and not isinstance(default, bool)
+            return number and math.isfinite(default)
+        return isinstance(default, str | int | float)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -158,6 +183,7 @@ class Schema:
             repeated = sorted({value for value in values if values.count(value) > 1})
             if repeated:
                 raise SchemaError(f"each field's {what} must be its own, however: {repeated} twice")
+        _check_nesting({each.path for each in self.fields})
         for role in Role:
             found = [each.name for each in self.fields if each.role is role]
             if role in _ONE_EACH and len(found) != 1:
@@ -238,6 +264,25 @@ class Schema:
         return cls(
             tuple(Field.from_dict(each) for each in raw["fields"]), raw.get("hash", HASH_NAME)
         )
+
+
+def _check_nesting(paths: set[str]) -> None:
+    for path in sorted(paths):
+        keys = path.split(".")
+        for depth in range(1, len(keys)):
+            if ".".join(keys[:depth]) in paths:
+                raise SchemaError(
+                    f"a field must not lie inside another, however: {path!r} lies inside "
+                    f"{'.'.join(keys[:depth])!r}; map one of them to another path"
+                )
+
+
+def _is_iso(text: str) -> bool:
+    try:
+        msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _unknown(what: str, found: str, known: set[str]) -> str:

@@ -181,6 +181,20 @@ class Scorer:
                 f"the graphs must have the outputs {sorted(needed)} and contributions, however: "
                 f"{missing or 'contributions'} missing; export the bundle again"
             )
+        self._check_widths()
+
+    def _check_widths(self) -> None:
+        widths = {"contributions": len(self.manifest.reasons)}
+        for dtype, size in self.layout.sizes.items():
+            widths |= {f"state_{dtype}": size, f"new_state_{dtype}": size}
+        for graph in (self._model, self._reasons):
+            for name, width in widths.items():
+                found = graph.shapes.get(name, [width])
+                if found != [width] and not (len(found) == 1 and not isinstance(found[0], int)):
+                    raise BundleError(
+                        f"{name} must have the manifest's width, [batch, {width}], however: the "
+                        f"graph's is {['batch', *found]}; export the bundle again"
+                    )
 
 
 class _Alerts:

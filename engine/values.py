@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from engine.schema import Field, FieldType, TimeFormat
 
 #: The least and the greatest time an event can have: 1970 and the end of the year 9999.
@@ -45,7 +47,9 @@ def converter(field: Field) -> Callable[[list[Any]], list[Any]]:
         ]
     if field.required:
         return convert
-    default = "" if field.default is None else field.default
+    default: Any = "" if field.default is None else field.default
+    if field.type is FieldType.TIMESTAMP and field.format is TimeFormat.ISO8601:
+        default = msgspec.convert(default, datetime)
     return lambda values: convert([default if value is None else value for value in values])
 
 

@@ -115,7 +115,11 @@ def model_graph(outputs: Iterable[str] = tuple(_OUTPUTS)) -> bytes:
     parts = ("next_count", "next_sum", "fresh", "kept_scores")
     g.node("Concat", *parts, to="next_float32", attributes={"axis": 1})
     g.node("Where", "known", "state_float32", "next_float32", to="new_state_float32")
-    for column, name in (("score_column", "score"), ("known", "duplicate"), ("late_column", "late")):
+    for column, name in (
+        ("score_column", "score"),
+        ("known", "duplicate"),
+        ("late_column", "late"),
+    ):
         g.node("Squeeze", column, "axis_1", to=name)
     return g.serialized({name: _OUTPUTS[name] for name in outputs})
 
@@ -145,7 +149,11 @@ class TinyReference:
             strict=True,
         )
         answers = [self._score(*row) for row in rows]
-        return tuple([list(each) for each in zip(*answers, strict=True)] or [[], [], []])
+        return (
+            [score for score, _, _ in answers],
+            [duplicate for _, duplicate, _ in answers],
+            [late for _, _, late in answers],
+        )
 
     def _score(
         self, account: str, event_id: int, time_ms: int, amount: np.float32
@@ -198,7 +206,7 @@ class _Builder:
         opset = [helper.make_opsetid("", 20)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=9)
         onnx.checker.check_model(model, full_check=True)
-        return model.SerializeToString()
+        return bytes(model.SerializeToString())
 
 
 def _common() -> _Builder:
@@ -241,4 +249,6 @@ def _common() -> _Builder:
 
 def _tensor(name: str, of: tuple[int, int | None]) -> onnx.ValueInfoProto:
     dtype, size = of
-    return helper.make_tensor_value_info(name, dtype, ["batch"] if size is None else ["batch", size])
+    return helper.make_tensor_value_info(
+        name, dtype, ["batch"] if size is None else ["batch", size]
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import orjson
@@ -77,4 +78,4 @@ def columns_of(events: Sequence[Paid]) -> Columns:
 def pieces(n: int, cuts: Sequence[int]) -> list[slice]:
     """Slices that together cover ``n`` places, cut at some of them."""
     at = [0, *sorted(cut % (n + 1) for cut in cuts), n]
-    return [slice(start, stop) for start, stop in zip(at, at[1:], strict=False)]
+    return [slice(start, stop) for start, stop in pairwise(at)]
