@@ -29,6 +29,7 @@ class Reason(StrEnum):
     BEFORE_1970 = "before_1970"
     IN_THE_FUTURE = "in_the_future"
     WRONG_KEY = "wrong_key"
+    NOT_SCORED = "not_scored"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.columns import Columns, Reject
 from engine.decode import Decoder
+from engine.failures import set_aside
 from engine.scorer import Scored, Scorer
 
 
@@ -53,7 +54,8 @@ class OfflineScorer:
         touched, local = np.unique(index, return_inverse=True)
         scored = self._scorer.score(columns, self._states[touched], local)
         self._states[touched] = scored.states
-        return ScoredBatch(columns, scored, decoded.rejects)
+        decoded, scored = set_aside(decoded, scored)
+        return ScoredBatch(decoded.columns, scored, decoded.rejects)
 
     def state(self, account: str) -> bytes | None:
         """Return an account's encoded state; None where it has had no event."""

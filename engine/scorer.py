@@ -48,6 +48,8 @@ class Scored:
         decisions: indices into :data:`DECISIONS`; int64 ``[n]``.
         duplicate: whether the account has seen the event's id before; bool ``[n]``.
         late: whether the event is far older than its account's last; bool ``[n]``.
+        failed: whether the graph gave a score or a state that is no finite number, so that the
+            event has no score and has left its account's state as it was; bool ``[n]``.
         states: the accounts' new states; record array ``[u]``.
         reasons: for each event that is not approved and no duplicate, its place to the
             contributions, strongest first.
@@ -57,6 +59,7 @@ class Scored:
     decisions: NDArray[np.int64]
     duplicate: NDArray[np.bool_]
     late: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
     states: NDArray[Any]
     reasons: Mapping[int, Sequence[Contribution]]
 
@@ -109,6 +112,7 @@ class Scorer:
         scores = np.empty(n, dtype=np.float32)
         duplicate = np.empty(n, dtype=np.bool_)
         late = np.empty(n, dtype=np.bool_)
+        failed = np.empty(n, dtype=np.bool_)
         alerts = _Alerts()
         for wave in waves(account_index):
             accounts = account_index[wave]
@@ -117,15 +121,17 @@ class Scorer:
             scores[wave] = result["score"]
             duplicate[wave] = result["duplicate"]
             late[wave] = result["late"]
-            alerted = (result["score"] >= self.thresholds.review) & ~result["duplicate"]
+            failed[wave] = lost = ~_is_finite(result)
+            alerted = (result["score"] >= self.thresholds.review) & ~result["duplicate"] & ~lost
             alerts.keep(wave, alerted, feeds)
             for dtype, tensor in current.items():
-                tensor[accounts] = result[f"new_state_{dtype}"]
+                tensor[accounts[~lost]] = result[f"new_state_{dtype}"][~lost]
         return Scored(
             scores=scores,
             decisions=self.decide(scores),
             duplicate=duplicate,
             late=late,
+            failed=failed,
             states=self._record(current, len(states)),
             reasons=self._explain(alerts),
         )
@@ -195,6 +201,14 @@ class Scorer:
                         f"{name} must have the manifest's width, [batch, {width}], however: the "
                         f"graph's is {['batch', *found]}; export the bundle again"
                     )
+
+
+def _is_finite(result: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Return for each event whether its score and its new state are finite numbers."""
+    finite: NDArray[np.bool_] = np.isfinite(result["score"])
+    if "new_state_float32" in result:
+        finite &= np.isfinite(result["new_state_float32"]).all(axis=1)
+    return finite
 
 
 class _Alerts:

@@ -29,6 +29,7 @@ from tenacity.wait import wait_exponential
 from engine.columns import Columns, Decoded, Reason, Reject
 from engine.decode import Decoder
 from engine.errors import RiskstreamError, Unavailable
+from engine.failures import set_aside
 from engine.records import Encoder, Origin, Record, Times, dead_letter
 from engine.scorer import DECISIONS, Scored, Scorer
 from engine.waves import index_accounts
@@ -166,6 +167,7 @@ class Processor:
         # 3. score
         with self._metrics.timed("score"):
             scored = self._scorer.score(columns, states, index)
+            decoded, scored = set_aside(decoded, scored)
         # 4. publish
         with self._metrics.timed("encode"):
             outputs = self._outputs(batch, decoded, scored)

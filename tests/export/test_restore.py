@@ -35,9 +35,7 @@ def test_the_committed_bundle_agrees_with_pytorch() -> None:
     scores = np.empty(len(columns), dtype=np.float32)
     with torch.no_grad():
         for wave in waves(index):
-            events = {
-                name: torch.from_numpy(columns.values[name][wave]) for name in scorer.inputs
-            }
+            events = {name: torch.from_numpy(columns.values[name][wave]) for name in scorer.inputs}
             own = torch.from_numpy(index[wave])
             step = scorer.step(events, {name: each[own] for name, each in state.items()}, {})
             scores[wave] = step.score.numpy()

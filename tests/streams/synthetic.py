@@ -67,6 +67,7 @@ def bad_records(payment: dict) -> dict[str, Sent]:
         "not_finite/nan": Sent(key, raw.replace(b'"amount":', b'"amount":NaN,"was":')),
         "not_finite/infinity": Sent(key, raw.replace(b'"amount":', b'"amount":Infinity,"was":')),
         "not_finite/huge": Sent(key, raw.replace(b'"amount":', b'"amount":1e400,"was":')),
+        "not_scored/overflow": changed(amount=3e38),
         "below_minimum/negative": changed(amount=-0.01),
         "not_a_time/word": changed(time="yesterday"),
         "not_a_time/day": changed(time="2026-02-30T00:00:00Z"),
