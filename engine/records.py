@@ -181,9 +181,9 @@ def dead_letter(
 ) -> list[Record]:
     """Return the dead letter of an event that cannot be scored.
 
-    The record's value is the original bytes, untouched, and so is its key but for what lies beyond
-    64 KiB. Reason and origin are headers. A value that is larger than ``part_bytes`` is cut into parts, each a record of its own, so that
-    no event is too large to be kept.
+    The record's value is the original bytes, untouched, and so is its key but for what lies
+    beyond 64 KiB. Reason and origin are headers. A value that is larger than ``part_bytes`` is cut
+    into parts, each a record of its own, so that no event is too large to be kept.
     """
     headers = (
         ("reason", str(reject.reason).encode()),
