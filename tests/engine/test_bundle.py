@@ -63,6 +63,17 @@ def test_a_bundle_written_over_another_is_the_new_one(folder: Path) -> None:
     assert Bundle.load(folder).manifest.version == "2"
 
 
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_a_rewrite_that_fails_leaves_no_valid_bundle(folder: Path, at: str) -> None:
+    (folder / "blocked").mkdir()
+    blocked = {"blocked": b"cannot be written over a folder"}
+    files = blocked | GRAPHS if at == "first" else GRAPHS | blocked
+    with pytest.raises(BundleError, match="must be writable"):
+        write_bundle(folder, MANIFEST, files)
+    with pytest.raises(BundleError, match=f"has no {MANIFEST_FILE}"):
+        Bundle.load(folder)
+
+
 def test_a_bundle_is_not_written_without_its_graphs(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"however: \['reasons.onnx'\] missing"):
         write_bundle(tmp_path, MANIFEST, {MODEL_FILE: b""})
