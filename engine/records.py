@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -13,12 +16,13 @@ from engine.columns import Columns, Reject
 from engine.hashing import event_ids
 from engine.scorer import DECISIONS, Scored, Scorer
 
+_NAMES = tuple(str(decision) for decision in DECISIONS)
+
 #: How many hex digits of a bundle's digest a record carries.
 DIGEST_SHOWN = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record to publish: the key is the account where there is one."""
 
     key: bytes | None
@@ -41,6 +45,25 @@ class Times:
     scored: int
 
 
+class Score(msgspec.Struct, gc=False, frozen=True):
+    """What is published of every event; times are in milliseconds since 1970."""
+
+    score_id: str
+    event_id: str
+    account: str
+    event_time_ms: int
+    score: float
+    decision: str
+    duplicate: bool
+    late: bool
+    model: str
+    model_version: str
+    bundle: str
+    published_ms: int
+    received_ms: int
+    scored_ms: int
+
+
 class Encoder:
     """Encodes the scores of one scorer.
 
@@ -55,53 +78,28 @@ class Encoder:
             "model_version": manifest.version,
             "bundle": scorer.bundle.digest[:DIGEST_SHOWN],
         }
+        self._encode = msgspec.json.Encoder().encode
 
     def scores(self, columns: Columns, scored: Scored, times: Times) -> list[Record]:
         """Return one record for each of the ``n`` events, keyed by account."""
-        ids = event_ids("score", columns.accounts, columns.event_ids)
+        encode = self._encode
         rows = zip(
-            ids,
+            event_ids("score", columns.accounts, columns.event_ids),
             columns.event_ids,
             columns.accounts,
             columns.event_time_ms.tolist(),
             _rounded(scored.scores),
-            scored.decisions.tolist(),
+            [_NAMES[each] for each in scored.decisions.tolist()],
             scored.duplicate.tolist(),
             scored.late.tolist(),
+            *(repeat(each) for each in self._model.values()),
             times.published.tolist(),
-            strict=True,
+            repeat(times.received),
+            repeat(times.scored),
+            strict=False,
         )
         return [
-            Record(
-                account.encode(),
-                orjson.dumps(
-                    {
-                        "score_id": score_id,
-                        "event_id": event_id,
-                        "account": account,
-                        "event_time_ms": event_time_ms,
-                        "score": score,
-                        "decision": DECISIONS[decision],
-                        "duplicate": duplicate,
-                        "late": late,
-                        **self._model,
-                        "published_ms": published_ms,
-                        "received_ms": times.received,
-                        "scored_ms": times.scored,
-                    }
-                ),
-            )
-            for (
-                score_id,
-                event_id,
-                account,
-                event_time_ms,
-                score,
-                decision,
-                duplicate,
-                late,
-                published_ms,
-            ) in rows
+            Record(score.account.encode(), encode(score)) for score in (Score(*row) for row in rows)
         ]
 
     def alerts(

@@ -97,3 +97,16 @@ async def test_an_event_with_a_wrong_key_is_published_again_where_so_set(
     (score,) = outputs.scores
     assert score.key == event["card_id"].encode()
     assert outputs.dead_letters == []
+
+
+async def test_a_batch_of_bad_events_only_is_answered_too(
+    make_stream: MakeStream, embedded_broker: str
+) -> None:
+    payment = payments(1)[0]
+    stream = make_stream(embedded_broker)
+    stream.worker()
+    await stream.produce([Sent(payment["card_id"].encode(), b"not json")])
+    (letter,) = (await stream.collect(1)).dead_letters
+    assert headers(letter)["reason"] == "not_json"
+    await stream.produce([sent(payment)])
+    assert set((await stream.collect(2)).by_event()) == {payment["transaction_id"]}
