@@ -91,7 +91,7 @@ class History:
             times = sort_times(table, schema)
             labels = _labels_of(table, schema)
         else:
-            times, labels = _parse_lines(lines, schema)
+            lines, times, labels = _parse_lines(lines, schema)
         order = _order(times, start_ms, end_ms)
         return cls(
             schema=schema,
@@ -168,9 +168,12 @@ def _labels_of(table: pa.Table, schema: Schema) -> NDArray[np.float32] | None:
 
 
 def _parse_lines(
-    lines: Sequence[bytes], schema: Schema
-) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
-    """Return the times and the labels of JSON lines; a line that is no event has neither."""
+    lines: list[bytes], schema: Schema
+) -> tuple[list[bytes], NDArray[np.int64], NDArray[np.float32] | None]:
+    """Return JSON lines without their labels, their times and labels.
+
+    A line that is no event has neither, and stays as it is.
+    """
     events = [_loads(line) for line in lines]
     if lines and not any(isinstance(event, dict) for event in events):
         raise HistoryError("each line of a JSON lines file must be an object, however: none is")
@@ -182,13 +185,26 @@ def _parse_lines(
     table = pa.table({schema.event_time.path: times})
     label = schema.label
     if label is None:
-        return sort_times(table, schema), None
+        return lines, sort_times(table, schema), None
     found = [_find(event, label.keys) for event in events]
     numbers = [float(value) if isinstance(value, int | float) else None for value in found]
     labels = None
     if any(number is not None for number in numbers):
         labels = np.array([np.nan if n is None else n for n in numbers], dtype=np.float32)
-    return sort_times(table, schema), labels
+    unlabelled = [
+        line if value is None else _without(event, label.keys)
+        for line, event, value in zip(lines, events, found, strict=True)
+    ]
+    return unlabelled, sort_times(table, schema), labels
+
+
+def _without(event: dict[str, Any], keys: Sequence[str]) -> bytes:
+    """Return an event as JSON without the field at a path that it has."""
+    node = event
+    for key in keys[:-1]:
+        node = node[key]
+    del node[keys[-1]]
+    return orjson.dumps(event)
 
 
 def _loads(line: bytes) -> Any:

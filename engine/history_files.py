@@ -67,7 +67,13 @@ def read_table(path: Path, schema: Schema) -> pa.Table:
         raise HistoryError(f"a history must be readable, however: {path}: {line}") from None
     columns = {}
     for field in schema.fields:
-        column = _find_column(table, field)
+        try:
+            column = _find_column(table, field)
+        except KeyError:  # pyarrow's answer to a name that several columns have
+            raise HistoryError(
+                f"a column must have a name of its own, however: {path.name} has several "
+                f"for {field.path!r}; rename all but one"
+            ) from None
         if column is not None:
             columns[field.path] = _typed(column, field, path)
         elif field.required and field is not schema.label:
@@ -119,7 +125,9 @@ def _read_csv(path: Path, schema: Schema) -> pa.Table:
     }
     options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
     options.null_values = [each for each in options.null_values if each != "NA"]  # Namibia
-    return pa.csv.read_csv(path, convert_options=options)
+    compression = "gzip" if path.name.lower().endswith(".gz") else None
+    with pa.input_stream(str(path), compression=compression) as stream:
+        return pa.csv.read_csv(stream, convert_options=options)
 
 
 def _find_column(table: pa.Table, field: Field) -> pa.ChunkedArray | None:
@@ -140,7 +148,7 @@ def _find_column(table: pa.Table, field: Field) -> pa.ChunkedArray | None:
 def _typed(column: pa.ChunkedArray, field: Field, path: Path) -> pa.ChunkedArray:
     try:
         if field.type is FieldType.NUMBER:
-            return column.cast(pa.float64())
+            return column.cast(pa.float64(), safe=False)  # rounds integers beyond 2**53
         if field.type is FieldType.TIMESTAMP:
             return _timestamp(column, field)
         if pa.types.is_floating(column.type):
@@ -156,6 +164,7 @@ def _typed(column: pa.ChunkedArray, field: Field, path: Path) -> pa.ChunkedArray
 
 def _float_texts(column: pa.ChunkedArray, field: Field) -> pa.ChunkedArray:
     """Return integers that a gap made floats as integers, and a category's floats as JSON's."""
+    column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)  # also a gap
     try:
         return column.cast(pa.int64()).cast(pa.string())
     except pa.ArrowInvalid:

@@ -66,8 +66,18 @@ def parse_since(text: str | None, now_ms: int) -> int | None:
     """Read ``--since`` as ms since 1970. Raises :class:`engine.errors.ConfigError`."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text or "")
     if found is None:
-        return parse_time("--since", text)
+        return _parse_since_time(text)
     return now_ms - round(float(found[1]) * _UNITS_S[found[2]] * 1000)
+
+
+def _parse_since_time(text: str | None) -> int | None:
+    try:
+        return parse_time("--since", text)
+    except ConfigError:
+        raise ConfigError(
+            "--since must be an age such as 90s, 15m, 2h or 7d, or an ISO 8601 time such as "
+            f"2026-01-31T12:00:00Z, however: {text!r}"
+        ) from None
 
 
 async def _follow(

@@ -23,6 +23,7 @@ from riskstream.options import (
     bundle_folder,
     err,
     load_bundle,
+    make_folder,
     settings_of,
 )
 from streams.configuration import load_settings
@@ -46,8 +47,8 @@ def demo(
 ) -> None:
     """Watch card payments flow through Kafka, get scored, and turn into alerts.
 
-    Starts an embedded broker, an embedded Valkey and a worker on free ports, and stops them on
-    every way out.
+    Starts an embedded broker, an embedded Valkey and a worker on free ports, and
+    stops them on every way out.
 
     [bold]Examples[/bold]
 
@@ -77,7 +78,7 @@ def demo(
 
 def _start(stack: ExitStack, directory: Path, bundle: Path) -> Settings:
     """Start the servers and the worker, and return the worker's settings."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder("--dir", directory)
     for log in directory.glob("*.log"):
         log.unlink()
     broker = stack.enter_context(EmbeddedBroker(directory))

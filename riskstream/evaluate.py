@@ -51,16 +51,17 @@ def evaluate(
     bundle: BundleOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Judge a bundle on a history: ranking, calibration, and what its thresholds find.
+    r"""Judge a bundle on a history: ranking, calibration, and what its thresholds find.
 
-    Needs the extra riskstream[train]. Cards with a fraud from 14 days before --from on are left
-    out from 8 days after it, as the Fraud Detection Handbook's protocol has it.
+    Needs the extra riskstream\[train]. Cards with a fraud from 14 days before
+    --from on are left out from 8 days after it, as the Fraud Detection Handbook's
+    protocol has it.
 
     [bold]Examples[/bold]
 
       riskstream evaluate transactions.parquet --from 2026-06-08
 
-      riskstream evaluate handbook.parquet -c config/handbook.toml --from 2018-08-08 --json
+      riskstream evaluate raw.csv -c config/handbook.toml --from 2018-08-08 --json
     """
     require_training()
     from models.evaluation import compromised
@@ -68,14 +69,23 @@ def evaluate(
 
     settings = settings_of(config, bundle)
     loaded = load_bundle(settings)
+    start_ms = parse_time("--from", start) or 0
     schema = map_fields(loaded.manifest.schema, settings, field)
     history = History.open(file, schema, None, parse_time("--until", until))
     if history.labels is None:
-        raise HistoryError(f"an evaluation must have labels, however: {file.name} has none")
+        path = schema.label.path if schema.label else "label"
+        raise HistoryError(
+            f"an evaluation must have labels, however: {file.name} has no column {path!r}; "
+            "map it with --field"
+        )
+    if not len(history) or history.event_time_ms[-1] < start_ms:
+        raise HistoryError(
+            f"an evaluation must have events to judge, however: {file.name} has none in the time "
+            "of --from and --until"
+        )
     offline = OfflineScorer(Decoder(schema, Limits()), new_scorer(settings, loaded))
     scores, columns = _score(offline, history)
     labels = history.labels[columns.rows]
-    start_ms = parse_time("--from", start) or 0
     judged = columns.event_time_ms >= start_ms
     known = compromised(columns, labels, since_ms=start_ms - _KNOWN_SINCE_MS)
     metrics = judge(

@@ -115,6 +115,14 @@ def format_time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def make_folder(option: str, folder: Path) -> None:
+    """Make the folder that an option names. Raises :class:`engine.errors.ConfigError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{option} must be a folder, or one to make, however: {error}") from None
+
+
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
     sys.stdout.write(orjson.dumps(value).decode() + "\n")

@@ -45,16 +45,16 @@ def replay(
 ) -> None:
     """Stream a history into the transactions topic, in the order of event time.
 
-    An interrupted replay prints the time to go on from with --from. Events that were published
-    twice are scored once: the repeats are marked as duplicates.
+    An interrupted replay prints the time to go on from with --from. Events that
+    were published twice are scored once: the repeats are marked as duplicates.
 
     [bold]Examples[/bold]
 
       riskstream replay transactions.parquet
 
-      riskstream replay transactions.csv --speed 60 --from 2026-01-01 --until 2026-02-01
+      riskstream replay raw.csv --speed 60 --from 2026-01-01 --until 2026-02-01
 
-      riskstream replay raw.parquet --field amount=TX_AMOUNT --field account=CUSTOMER_ID
+      riskstream replay raw.parquet -f amount=TX_AMOUNT -f account=CUSTOMER_ID
     """
     factor = _factor(speed)
     settings = settings_of(config, bundle)
@@ -74,7 +74,10 @@ def replay(
         try:
             run_async(publish(settings, history, factor, on_progress))
         except typer.Exit:
-            err.print(f"stopped; go on with --from {format_time(last.event_time_ms)!r}")
+            if last.published:
+                err.print(f"stopped; go on with --from {format_time(last.event_time_ms)!r}")
+            else:
+                err.print("stopped before the first event")
             raise
     if json:
         print_json({"published": last.published, "last_event_time_ms": last.event_time_ms})

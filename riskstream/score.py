@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import orjson
 import pyarrow as pa
@@ -15,7 +17,7 @@ from rich.progress import track
 
 from engine.columns import Reject
 from engine.decode import Decoder, Limits
-from engine.errors import HistoryError
+from engine.errors import ConfigError, HistoryError
 from engine.hashing import event_ids
 from engine.history import History
 from engine.offline import OfflineScorer, ScoredBatch
@@ -61,8 +63,10 @@ def score(
 
       riskstream score transactions.parquet --out scores.parquet
 
-      riskstream score raw.csv --field amount=TX_AMOUNT --rejects rejects.jsonl --json
+      riskstream score raw.csv -f amount=TX_AMOUNT --rejects rejects.jsonl --json
     """
+    if output.resolve() == file.resolve():
+        raise ConfigError(f"--out must be another file than the history, however: both are {file}")
     settings = settings_of(config, bundle)
     loaded = load_bundle(settings)
     schema = map_fields(loaded.manifest.schema, settings, field)
@@ -88,23 +92,26 @@ class _Results:
     def __init__(self, output: Path, rejects: Path | None, history: History) -> None:
         self._output, self._rejects_path, self._history = output, rejects, history
         self._writer: pq.ParquetWriter | None = None
-        self._rejects: list[dict[str, Any]] = []
+        self._rejects: BinaryIO | None = None
+        self._files = ExitStack()
         self._decisions: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._start = 0
         self._began_s = time.monotonic()
 
     def __enter__(self) -> _Results:
-        try:
-            self._output.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._output, self._schema())
-        except OSError as error:
-            raise HistoryError(f"--out must be writable, however: {error}") from None
+        with ExitStack() as files:
+            if self._rejects_path is not None:
+                with _writable("--rejects", self._rejects_path):
+                    self._rejects = files.enter_context(self._rejects_path.open("wb"))
+            with _writable("--out", self._output):
+                self._writer = pq.ParquetWriter(self._output, self._schema())
+            files.callback(self._writer.close)
+            self._files = files.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        self._files.close()
 
     def add(self, batch: ScoredBatch, values: list[bytes]) -> None:
         """Write one batch."""
@@ -130,10 +137,7 @@ class _Results:
         self._start += len(values)
 
     def report(self, json: bool, output: Path) -> None:
-        """Write the rejects and print what came of the history."""
-        if self._rejects_path is not None:
-            lines = b"".join(orjson.dumps(each) + b"\n" for each in self._rejects)
-            self._rejects_path.write_bytes(lines)
+        """Print what came of the history."""
         seconds = time.monotonic() - self._began_s
         scored = sum(self._decisions.values())
         if json:
@@ -156,15 +160,14 @@ class _Results:
 
     def _reject(self, reject: Reject, value: bytes) -> None:
         self._reasons[reject.reason] += 1
-        if self._rejects_path is not None:
-            self._rejects.append(
-                {
-                    "row": self._start + reject.row,
-                    "reason": reject.reason,
-                    "detail": reject.detail,
-                    "event": value.decode("utf-8", "replace"),
-                }
-            )
+        if self._rejects is not None:
+            line = {
+                "row": self._start + reject.row,
+                "reason": reject.reason,
+                "detail": reject.detail,
+                "event": value.decode("utf-8", "replace"),
+            }
+            self._rejects.write(orjson.dumps(line) + b"\n")
 
     def _schema(self) -> pa.Schema:
         fields: list[Any] = [
@@ -180,3 +183,12 @@ class _Results:
         if self._history.labels is not None:
             fields.append(("label", pa.float32()))
         return pa.schema(fields)
+
+
+@contextmanager
+def _writable(option: str, path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise HistoryError(f"{option} must be writable, however: {error}") from None

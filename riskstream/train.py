@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -22,12 +23,15 @@ from riskstream.options import (
     JsonOption,
     UntilOption,
     err,
+    make_folder,
     map_fields,
     out,
     parse_time,
     print_json,
     settings_of,
 )
+
+_EXTRA = ("onnxscript", "sklearn", "torch")
 
 
 def train(
@@ -47,23 +51,23 @@ def train(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train a model on a history, export it, check it against PyTorch, and write its bundle.
+    r"""Train a model on a history, export it, check it against PyTorch, and write its bundle.
 
-    Needs the extra riskstream[train]. The last days of the history choose the model and its
-    thresholds, so leave out with --until what it is to be judged on.
+    Needs the extra riskstream\[train]. The last days of the history choose the
+    model and its thresholds, so leave out with --until what it is judged on.
 
     [bold]Examples[/bold]
 
-      riskstream train fraud --data transactions.parquet --until 2026-06-01 --out bundles/fraud
+      riskstream train fraud --data raw.parquet --until 2026-06-01 -o bundles/mine
 
-      riskstream train fraud -c config/handbook.toml --data handbook.parquet --out bundles/fraud
+      riskstream train fraud -c config/handbook.toml --data raw.csv -o bundles/new
     """
+    folder = pack_folder(pack)
     require_training()
     from export.bundle import export_bundle
     from models.config import load_train_config
     from models.training import train as fit
 
-    folder = pack_folder(pack)
     settings = load_train_config(folder)
     changes = {"epochs": epochs, "seed": seed}
     settings = settings.changed(**{k: v for k, v in changes.items() if v is not None})
@@ -78,6 +82,7 @@ def train(
             f"training must have labels, however: {data.name} has no column {path!r}; "
             "map it with --field"
         )
+    make_folder("--out", output)
     decoded = history.decode(Decoder(mapped, Limits()), time.time_ns() // 1_000_000)
     if decoded.rejects:
         err.print(
@@ -113,13 +118,9 @@ def _line(figures: Mapping[str, float]) -> str:
 
 def require_training() -> None:
     """Check that the extra ``train`` is installed. Raises :class:`engine.errors.ConfigError`."""
-    try:
-        import onnxscript
-        import sklearn
-        import torch
-    except ImportError as error:
+    missing = [name for name in _EXTRA if find_spec(name) is None]
+    if missing:
         raise ConfigError(
-            f"training must have the extra train, however: {error.name} is not installed; "
+            f"training must have the extra train, however: {missing[0]} is not installed; "
             "pip install 'riskstream[train]'"
-        ) from None
-    del onnxscript, sklearn, torch
+        )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import ConfigError
-from riskstream.options import ConfigOption, out, settings_of
+from riskstream.options import ConfigOption, make_folder, out, settings_of
 from streams.embedded.broker import EmbeddedBroker
 from streams.embedded.valkey import EmbeddedValkey
 from streams.settings import Settings
@@ -24,8 +24,8 @@ def up(
 ) -> None:
     """Run an embedded broker and an embedded Valkey at the configured addresses until Ctrl-C.
 
-    For a laptop: what they hold is in memory, and gone when they stop. The addresses must be
-    ports of 127.0.0.1, as they are by default.
+    For a laptop: what they hold is in memory, and gone when they stop. The
+    addresses must be ports of 127.0.0.1, as they are by default.
 
     [bold]Examples[/bold]
 
@@ -33,6 +33,7 @@ def up(
     """
     settings = settings_of(config)
     broker_port, store_port = _ports(settings)
+    make_folder("--dir", directory)
     with ExitStack() as stack:
         broker = stack.enter_context(EmbeddedBroker(directory, port=broker_port))
         valkey = stack.enter_context(EmbeddedValkey(directory, port=store_port))

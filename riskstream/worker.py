@@ -30,13 +30,14 @@ def worker(
 ) -> None:
     """Score the transactions topic until stopped by SIGTERM or Ctrl-C.
 
-    Start as many as there are cores: the workers of one app.id share the partitions.
+    Start as many as there are cores: the workers of one app.id share the
+    partitions.
 
     [bold]Examples[/bold]
 
       riskstream worker --config config/production.toml
 
-      RISKSTREAM_BROKER__BOOTSTRAP=kafka:9092 riskstream worker --bundle bundles/fraud-gru
+      RISKSTREAM_BROKER__BOOTSTRAP=kafka:9092 riskstream worker -b bundles/mine
     """
     settings = settings_of(config, bundle, {"worker.web_port": web_port})
     set_up_logging(settings.worker.log_level)

@@ -13,7 +13,10 @@ from aiokafka.errors import KafkaError
 
 from engine.errors import BrokerUnavailable
 from streams.kafka import client_options, start_client
+from streams.log import get_logger
 from streams.settings import Settings
+
+logger = get_logger(__name__)
 
 _POLL_MS = 200
 
@@ -49,7 +52,8 @@ class Feed:
                 f"however: {error}"
             ) from None
         records = [record for batch in batches.values() for record in batch]
-        return [_entry(record) for record in records if record.value and self._is_wanted(record)]
+        entries = [_entry(record) for record in records if self._is_wanted(record)]
+        return [entry for entry in entries if entry is not None]
 
     async def entries(self) -> AsyncIterator[Entry]:
         """Yield records for ever."""
@@ -114,5 +118,18 @@ async def _partitions_of(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
     return consumer.partitions_for_topic(topic) or set()
 
 
-def _entry(record: ConsumerRecord) -> Entry:
-    return Entry(record.topic, record.timestamp, orjson.loads(record.value))
+def _entry(record: ConsumerRecord) -> Entry | None:
+    """Return a record of a feed; None, with a line in the log, for one of some other origin."""
+    try:
+        body = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        body = None
+    if isinstance(body, dict):
+        return Entry(record.topic, record.timestamp, body)
+    logger.warning(
+        "%s must hold JSON objects, however: offset %d of partition %d is none; passed over",
+        record.topic,
+        record.offset,
+        record.partition,
+    )
+    return None

@@ -29,4 +29,6 @@ def set_up_logging(level: str) -> None:
     else:
         # What the clients say of a broker that is away is said once, by riskstream.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        # An interrupted aiokafka producer leaves tasks behind, which asyncio reports as errors.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         logging.getLogger("faust.transport").setLevel(logging.CRITICAL)

@@ -14,6 +14,8 @@ import pytest
 
 from engine.columns import Columns, Reason
 from engine.decode import Decoder
+from engine.errors import HistoryError
+from engine.hashing import hash_strings
 from engine.history import History
 from engine.schema import Field, FieldType, Role, Schema, TimeFormat
 from tests.bundles import SCHEMA
@@ -139,6 +141,15 @@ def test_labels_may_be_unknown_or_absent(written: Callable[..., History]) -> Non
     assert written([at(1)]).labels is None
 
 
+def test_rows_count_from_the_start_beyond_the_first_chunk(written: Callable[..., History]) -> None:
+    events = [at(1, transaction_id=str(n)) for n in range(8_200)]
+    events[8_195]["amount"] = -1.0
+    history = written(events)
+    decoded = history.decode(Decoder(SCHEMA), NOW_MS + 60_000)
+    assert [each.row for each in decoded.rejects] == [8_195]
+    assert decoded.columns.rows.tolist() == [n for n in range(8_200) if n != 8_195]
+
+
 def test_a_history_of_no_events_is_empty(written: Callable[..., History]) -> None:
     history = written([at(1)], end_ms=NOW_MS)
     assert len(history) == len(columns_of(history)) == 0
@@ -171,6 +182,13 @@ def test_a_time_that_cannot_be_read_stands_beside_its_predecessor(
     assert history.event_time_ms.tolist() == [NOW_MS + 1000] + [NOW_MS + 2000] * 2 + [NOW_MS + 9000]
 
 
+def test_a_time_that_cannot_be_read_and_has_no_predecessor_is_first(
+    written: Callable[..., History],
+) -> None:
+    history = written([payment(time="soon"), at(2), at(1)])
+    assert history.event_time_ms.tolist() == [0, NOW_MS + 1000, NOW_MS + 2000]
+
+
 @pytest.mark.parametrize(("schema", "unit"), [(EPOCH_S, 1.0), (EPOCH_MS, 1000.0)])
 def test_epochs_are_times(written: Callable[..., History], schema: Schema, unit: float) -> None:
     seconds = NOW_MS / 1000
@@ -199,3 +217,47 @@ def test_an_optional_field_without_a_column_has_its_default(
     without = columns_of(written([at(1)], schema))
     given = columns_of(written([at(1, country="none")], schema))
     assert without.values["country"].tolist() == given.values["country"].tolist()
+
+
+def parquet(folder: Path, schema: Schema = SCHEMA, **columns: pa.Array) -> History:
+    """A history of one parquet file: a good payment a row, with some columns replaced."""
+    n = max(map(len, columns.values()))
+    table = {name: [value] * n for name, value in payment().items()} | columns
+    pa.parquet.write_table(pa.table(table), folder / "events.parquet")
+    return History.open(folder / "events.parquet", schema)
+
+
+def test_nan_among_identifiers_and_categories_is_a_missing_value(tmp_path: Path) -> None:
+    country = Field("country", "country", FieldType.CATEGORY, required=False)
+    history = parquet(
+        tmp_path,
+        Schema((*SCHEMA.fields, country)),
+        card_id=pa.array([7.0, 8.0, float("nan")]),
+        country=pa.array([4.5, float("nan"), None]),
+    )
+    decoded = history.decode(Decoder(history.schema), NOW_MS)
+    assert decoded.columns.accounts == ["7", "8"]
+    assert decoded.columns.values["country"].tolist() == hash_strings(["4.5", ""]).tolist()
+    assert [each.reason for each in decoded.rejects] == [Reason.MISSING_FIELD]
+
+
+def test_integers_beyond_a_floats_precision_are_numbers(tmp_path: Path) -> None:
+    amounts = [2**53 + 1, 2**62]
+    columns = columns_of(parquet(tmp_path, amount=pa.array(amounts)))
+    assert columns.values["amount"].tolist() == [np.float32(each) for each in amounts]
+
+
+@pytest.mark.parametrize("name", ["A.CSV.GZ", "a.csv.GZ", "A.JSONL.GZ", "A.CSV", "A.PARQUET"])
+def test_a_files_ending_may_be_in_capitals(tmp_path: Path, name: str) -> None:
+    written = write(tmp_path / name.lower(), [at(1)])
+    assert columns_of(History.open(written.rename(tmp_path / name), SCHEMA)).accounts == ["c1"]
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", [payment(note="x")])
+    text = path.read_text()
+    path.write_text(text.replace("note", "amount"))
+    with pytest.raises(HistoryError, match=r"name of its own, however: a.csv has several for 'amo"):
+        History.open(path, SCHEMA)
+    path.write_text(text.replace("note", "other").replace("\n", ',"other"\n'))
+    assert columns_of(History.open(path, SCHEMA)).accounts == ["c1"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from engine.decode import Decoder
 from engine.device import Device
 from engine.manifest import Thresholds
 from engine.records import Encoder, Origin, Record, Times, dead_letter
-from engine.scorer import Scored, Scorer
+from engine.schema import Role
+from engine.scorer import Contribution, Scored, Scorer
 from engine.waves import index_accounts
-from tests.bundles import LAYOUT, SCHEMA, tiny_bundle
+from tests.bundles import LAYOUT, MANIFEST, SCHEMA, tiny_bundle
 from tests.engine.tools import NOW_MS, payment
 
 DECODER = Decoder(SCHEMA)
@@ -136,6 +138,55 @@ def test_an_alert_leaves_out_what_lowered_the_score(bundle: Bundle) -> None:
     assert [each["event_id"] for each in found] == ["t1", "t2"]
     assert [each["group"] for each in found[1]["reasons"]] == ["amount"]
     assert all(reason["log_odds"] > 0 for each in found for reason in each["reasons"])
+
+
+def hand_made(**changes: Any) -> Scored:
+    """Two scores, the second an alert whose reasons are given, strongest first."""
+    amount, history = MANIFEST.reasons
+    reasons = [Contribution(history, 2.00049), Contribution(amount, 0.5), Contribution(amount, 0.0)]
+    return Scored(
+        **{
+            "scores": np.array([0.1, 0.123456789], np.float32),
+            "decisions": np.array([0, 1]),
+            "duplicate": np.array([False, False]),
+            "late": np.array([False, True]),
+            "failed": np.array([False, False]),
+            "states": LAYOUT.zeros(1),
+            "reasons": {1: [*reasons, Contribution(amount, -3.0)]},
+        }
+        | changes
+    )
+
+
+def test_an_alert_says_what_the_scorer_found(scorer: Scorer) -> None:
+    values = [b"no event", orjson.dumps(payment()), orjson.dumps(payment(transaction_id="t2"))]
+    columns = DECODER.decode(values, NOW_MS).columns
+    (record,) = Encoder(scorer).alerts(columns, hand_made(), times(2), values)
+    (body,) = bodies([record])
+    assert (body["event_id"], body["event"]["transaction_id"]) == ("t2", "t2")
+    assert (body["decision"], body["late"], body["score"]) == ("review", True, 0.1234568)
+    assert [(each["group"], each["log_odds"]) for each in body["reasons"]] == [
+        ("history", 2.0),
+        ("amount", 0.5),
+    ]
+    late = bodies(Encoder(scorer).scores(columns, hand_made(), times(2)))
+    assert [each["late"] for each in late] == [False, True]
+    assert [each["published_ms"] for each in late] == [NOW_MS - 100, NOW_MS - 99]
+
+
+def test_an_alert_of_a_schema_without_an_amount_has_none(tmp_path: Any) -> None:
+    plain = replace(
+        SCHEMA,
+        fields=tuple(
+            replace(each, role=Role.FEATURE) if each.role is Role.AMOUNT else each
+            for each in SCHEMA.fields
+        ),
+    )
+    other = Scorer(Bundle.load(tiny_bundle(tmp_path, schema=plain)), Device.CPU)
+    values = [orjson.dumps(payment()), orjson.dumps(payment(transaction_id="t2"))]
+    columns = DECODER.decode(values, NOW_MS).columns
+    (body,) = bodies(Encoder(other).alerts(columns, hand_made(), times(2), values))
+    assert body["amount"] is None
 
 
 def test_approved_events_and_repeats_raise_no_alert(scorer: Scorer) -> None:

@@ -81,12 +81,16 @@ def test_a_schema_may_have_one_amount_and_one_label(role: str) -> None:
         (field("account"), r"name must be its own, however: \['account'\]"),
         (field(path="account"), r"path must be its own, however: \['account'\]"),
         (field(path="account.country"), "'account.country'.*'account'"),
-        (field(required=False, default="much"), "more has 'much'"),
+        (field(required=False, default="much"), "must be a finite number.*more has 'much'"),
         (field(required=False, default=True), "more has True"),
         (field(required=False, default=float("nan")), "more has nan"),
-        (field(type="timestamp", required=False, default=0.0), "more has 0.0"),
+        (
+            field(type="timestamp", required=False, default=0.0),
+            "an ISO 8601 time in a text.*more has 0.0",
+        ),
         (field(type="timestamp", required=False, default="soon"), "more has 'soon'"),
-        (field(type="timestamp", format="epoch_s", required=False, default="0"), "more has '0'"),
+        (field(type="timestamp", format="epoch_s", required=False, default="0"), "finite.*has '0'"),
+        (field(type="category", required=False, default=[]), "a text, a number or a boolean.*more"),
     ],
 )
 def test_a_field_that_contradicts_is_refused(more: dict[str, Any], message: str) -> None:

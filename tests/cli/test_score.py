@@ -1,0 +1,195 @@
+"""``riskstream score``: files in, scores and rejects out, and clear errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+from models.packs.registry import pack_folder
+from tests.cli.files import write
+from tests.cli.running import error_line, riskstream
+from tests.streams.synthetic import START, payments
+
+COLUMNS = ["score_id", "event_id", "account", "event_time", "score", "decision"]
+COLUMNS += ["duplicate", "late"]
+EVENTS = payments(300, accounts=20)
+
+
+def scores(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def score(file: Path, *options: str | Path) -> list[dict[str, Any]]:
+    """Score a file into scores.parquet beside it, and return the rows."""
+    done = riskstream("score", file, *options, cwd=file.parent)
+    assert done.returncode == 0, done.stderr
+    return scores(file.parent / "scores.parquet")
+
+
+def test_each_kind_of_file_gives_the_same_scores(tmp_path: Path) -> None:
+    found = [score(write(tmp_path / f"h.{kind}", EVENTS)) for kind in ("parquet", "csv", "jsonl")]
+    assert found[0] == found[1] == found[2]
+    assert list(found[0][0]) == COLUMNS
+    assert [row["event_id"] for row in found[0]] == [event["transaction_id"] for event in EVENTS]
+    assert [row["account"] for row in found[0]] == [event["card_id"] for event in EVENTS]
+    assert found[0][0]["event_time"] >= START
+    assert all(0 <= row["score"] <= 1 for row in found[0])
+    assert {row["decision"] for row in found[0]} <= {"approve", "review", "decline"}
+
+
+def test_json_counts_what_was_scored(tmp_path: Path) -> None:
+    file = write(tmp_path / "h.parquet", EVENTS)
+    done = riskstream("score", file, "--out", "new/s.parquet", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told = orjson.loads(line)
+    assert (told["events"], told["scored"], told["rejects"]) == (300, 300, {})
+    assert sum(told["decisions"].values()) == 300
+    assert told["out"] == "new/s.parquet"
+    assert len(scores(tmp_path / "new" / "s.parquet")) == 300
+
+
+def test_without_json_people_read_the_counts(tmp_path: Path) -> None:
+    done = riskstream("score", write(tmp_path / "h.csv", EVENTS), cwd=tmp_path)
+    assert "300 events scored in " in done.stdout
+    assert "into scores.parquet" in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == [
+        "approve",
+        "review",
+        "decline",
+    ]
+
+
+def test_rejects_tell_row_reason_and_detail(tmp_path: Path) -> None:
+    events = [dict(event) for event in EVENTS[:50]]
+    events[7]["amount"] = -1.0
+    events[9]["card_id"] = ""
+    file = write(tmp_path / "h.jsonl", events)
+    done = riskstream("score", file, "--rejects", "bad.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(scores(tmp_path / "scores.parquet")) == 48
+    found = [orjson.loads(line) for line in (tmp_path / "bad.jsonl").read_bytes().splitlines()]
+    assert [(each["row"], each["reason"]) for each in found] == [
+        (7, "below_minimum"),
+        (9, "empty"),
+    ]
+    assert "amount" in found[0]["detail"]
+    assert orjson.loads(found[0]["event"])["transaction_id"] == "t7"
+    assert "not scored: below_minimum" in done.stdout
+
+
+def renamed(**names: str) -> list[dict[str, Any]]:
+    return [{names.get(name, name): value for name, value in each.items()} for each in EVENTS]
+
+
+def test_fields_are_mapped_to_columns(tmp_path: Path) -> None:
+    plain = score(write(tmp_path / "plain.csv", EVENTS))
+    file = write(tmp_path / "raw.csv", renamed(amount="TX_AMOUNT", card_id="CUSTOMER_ID"))
+    assert score(file, "-f", "amount=TX_AMOUNT", "-f", "account=CUSTOMER_ID") == plain
+    config = tmp_path / "mine.toml"
+    config.write_text("[fields]\namount = 'TX_AMOUNT'\naccount = 'CUSTOMER_ID'\n")
+    assert score(file, "--config", config) == plain
+
+
+def test_a_missing_column_is_named_with_what_was_found_and_how_to_map_it(tmp_path: Path) -> None:
+    file = write(tmp_path / "raw.parquet", renamed(amount="tx_amount"))
+    done = riskstream("score", file, cwd=tmp_path)
+    assert done.returncode == 2
+    line = error_line(done)
+    assert "raw.parquet must have the column 'amount'" in line
+    for column in ("transaction_id", "time", "card_id", "terminal_id", "tx_amount"):
+        assert column in line
+    assert "if that is 'tx_amount', map it with --field amount=COLUMN" in line
+    assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_labels_are_carried(tmp_path: Path) -> None:
+    labelled = [{**event, "fraud": at % 2} for at, event in enumerate(EVENTS)]
+    rows = score(write(tmp_path / "h.parquet", labelled))
+    assert list(rows[0]) == [*COLUMNS, "label"]
+    assert [row["label"] for row in rows] == [at % 2 for at in range(300)]
+
+
+def test_from_and_until_cut_the_history(tmp_path: Path) -> None:
+    file = write(tmp_path / "h.parquet", EVENTS)
+    start, until = EVENTS[100]["time"], EVENTS[200]["time"]
+    wanted = [each["transaction_id"] for each in EVENTS if start <= each["time"] < until]
+    assert wanted
+    rows = score(file, "--from", start, "--until", until)
+    assert [row["event_id"] for row in rows] == wanted
+
+
+def test_no_events_are_no_scores(tmp_path: Path) -> None:
+    rows = score(write(tmp_path / "h.parquet", EVENTS), "--from", "2030-01-01")
+    assert rows == []
+
+
+@pytest.mark.parametrize(
+    ("options", "rule", "found"),
+    [
+        (["--from", "tomorrow"], "--from must be an ISO 8601 time", "'tomorrow'"),
+        (["--until", "32"], "--until must be an ISO 8601 time", "'32'"),
+        (["--field", "amount"], "--field must be NAME=COLUMN", "'amount'"),
+        (["--field", "amuont=x"], "amuont", "amount"),
+        (["--out", "file/s.parquet"], "--out must be writable", "file"),
+        (["--out", "."], "--out must be writable", "."),
+        (["--rejects", "file/r.jsonl"], "--rejects must be writable", "file"),
+        (["--config", "no.toml"], "the configuration must be a file", "no.toml"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_a_wrong_option_is_one_line(
+    options: list[str], rule: str, found: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = riskstream("score", write(tmp_path / "h.parquet", EVENTS), *options, cwd=tmp_path)
+    assert done.returncode == 2
+    line = error_line(done)
+    assert rule in line
+    assert found in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rule"),
+    [
+        ("gone.parquet", None, "gone.parquet is no such file"),
+        ("h.xlsx", b"x", "must end in one of .parquet, .csv, .jsonl"),
+        ("h.parquet", b"x", "a history must be readable"),
+        ("h.csv", b"", "a history must be readable"),
+        ("h.jsonl", b"1\n2\n", "must be an object"),
+    ],
+)
+def test_a_file_that_is_no_history_is_refused(
+    name: str, content: bytes | None, rule: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    done = riskstream("score", name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert rule in error_line(done)
+
+
+def test_a_damaged_bundle_is_refused(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    for file in (pack_folder("fraud") / "bundle").iterdir():
+        (bundle / file.name).write_bytes(file.read_bytes())
+    (bundle / "model.onnx").write_bytes(b"nothing")
+    file = write(tmp_path / "h.parquet", EVENTS)
+    done = riskstream("score", file, "--bundle", bundle, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "model.onnx" in error_line(done)
+
+
+def test_the_history_is_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "history.parquet"
+    file.write_bytes(b"precious")
+    done = riskstream("score", file, "--out", file, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--out must be another file" in done.stderr
+    assert file.read_bytes() == b"precious"
