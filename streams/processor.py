@@ -26,13 +26,14 @@ from numpy.typing import NDArray
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_exponential
 
-from engine.columns import Columns, Decoded, Reason, Reject
+from engine.columns import Columns, Decoded, Reason
 from engine.decode import Decoder
 from engine.errors import RiskstreamError, Unavailable
 from engine.failures import set_aside
-from engine.records import Encoder, Origin, Record, Times, dead_letter
+from engine.records import Encoder, Record, Times
 from engine.scorer import DECISIONS, Scored, Scorer
 from engine.waves import index_accounts
+from streams.batch import Batch, dead_letters, grouped, rekeyed
 from streams.log import get_logger
 from streams.metrics import Metrics
 from streams.publisher import Publisher
@@ -46,9 +47,6 @@ _T = TypeVar("_T")
 
 #: While a server is away, one line of the log for so many tries, about one a minute.
 _TRIES_A_LINE = 60
-
-#: A dead letter's record holds at most so many bytes of its event; larger ones come in parts.
-PART_BYTES = 900_000
 
 
 @dataclass(slots=True)
@@ -67,21 +65,6 @@ class Outcome:
     fenced: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """The records of a poll that are to be processed, partition after partition."""
-
-    poll: Poll
-    records: list[ConsumerRecord]
-    positions: dict[int, int]
-
-    @property
-    def published_ms(self) -> NDArray[np.int64]:
-        return np.fromiter(
-            (record.timestamp for record in self.records), dtype=np.int64, count=len(self.records)
-        )
-
-
 class Interrupted(RiskstreamError):
     """A batch was given up while a server was away: its partitions leave, or the worker stops."""
 
@@ -94,6 +77,7 @@ class Processor:
 
     Args:
         settings: the configuration.
+        decoder: reads the events.
         scorer: the model.
         store: states and positions.
         publisher: where scores, alerts and dead letters go.
@@ -180,22 +164,22 @@ class Processor:
         self._observe(batch, decoded, scored)
         return self._conclude(outcomes)
 
-    def _batch(self, poll: Poll, skip: Callable[[int], bool]) -> _Batch:
+    def _batch(self, poll: Poll, skip: Callable[[int], bool]) -> Batch:
         records: list[ConsumerRecord] = []
         positions = {}
         for partition, part in poll.parts.items():
             if partition in self._stored and not skip(partition):
                 records += part
                 positions[partition] = part[-1].offset + 1
-        return _Batch(poll, records, positions)
+        return Batch(poll, records, positions)
 
-    def _decode(self, batch: _Batch) -> Decoded:
+    def _decode(self, batch: Batch) -> Decoded:
         values = [record.value for record in batch.records]
         keys = [record.key for record in batch.records]
         return self._decoder.decode(values, batch.poll.received_ms, keys)
 
     async def _read(
-        self, batch: _Batch, columns: Columns
+        self, batch: Batch, columns: Columns
     ) -> tuple[list[tuple[int, str]], NDArray[np.int64], NDArray[Any]]:
         """Return the batch's accounts, each event's account, and the accounts' states."""
         partitions = [batch.records[row].partition for row in columns.rows.tolist()]
@@ -209,7 +193,7 @@ class Processor:
         return accounts, index, self._scorer.layout.decode(values)
 
     def _outputs(
-        self, batch: _Batch, decoded: Decoded, scored: Scored
+        self, batch: Batch, decoded: Decoded, scored: Scored
     ) -> dict[str, list[tuple[int | None, list[Record]]]]:
         columns, topics = decoded.columns, self._settings.topics
         times = Times(
@@ -226,16 +210,16 @@ class Processor:
         moved = [r for r in decoded.rejects if rekey and r.reason is Reason.WRONG_KEY]
         dead = [r for r in decoded.rejects if not (rekey and r.reason is Reason.WRONG_KEY)]
         return {
-            topics.scores: _grouped(batch, rows, scores),
-            topics.alerts: _grouped(batch, [rows[place] for place in places], alerts),
+            topics.scores: grouped(batch, rows, scores),
+            topics.alerts: grouped(batch, [rows[place] for place in places], alerts),
             topics.dead_letters: [
-                (batch.records[each.row].partition, _dead_letter(batch, each)) for each in dead
+                (batch.records[each.row].partition, dead_letters(batch, each)) for each in dead
             ],
-            topics.transactions: [(None, [_rekeyed(batch, each) for each in moved])],
+            topics.transactions: [(None, [rekeyed(batch, each) for each in moved])],
         }
 
     async def _write(
-        self, batch: _Batch, accounts: Sequence[tuple[int, str]], scored: Scored
+        self, batch: Batch, accounts: Sequence[tuple[int, str]], scored: Scored
     ) -> list[WriteOutcome]:
         states: dict[int, dict[str, bytes]] = {partition: {} for partition in batch.positions}
         encoded = self._scorer.layout.encode(scored.states)
@@ -273,7 +257,7 @@ class Processor:
                 self._stored[each.partition] = each.stored
         return outcome
 
-    def _observe(self, batch: _Batch, decoded: Decoded, scored: Scored) -> None:
+    def _observe(self, batch: Batch, decoded: Decoded, scored: Scored) -> None:
         metrics = self._metrics
         now_ms = time.time_ns() // 1_000_000
         metrics.batch_size.observe(len(batch.records))
@@ -310,25 +294,3 @@ class Processor:
             with attempt:
                 result = await action()
         return result
-
-
-def _grouped(
-    batch: _Batch, rows: Sequence[int], records: Sequence[Record]
-) -> list[tuple[int | None, list[Record]]]:
-    """Put each record into the partition its event came from, so that accounts stay in order."""
-    by_partition: dict[int | None, list[Record]] = {}
-    for row, record in zip(rows, records, strict=True):
-        by_partition.setdefault(batch.records[row].partition, []).append(record)
-    return list(by_partition.items())
-
-
-def _dead_letter(batch: _Batch, reject: Reject) -> list[Record]:
-    record = batch.records[reject.row]
-    origin = Origin(record.topic, record.partition, record.offset, record.timestamp)
-    return dead_letter(reject, record.key, record.value, origin, PART_BYTES)
-
-
-def _rekeyed(batch: _Batch, reject: Reject) -> Record:
-    record = batch.records[reject.row]
-    account = reject.account or ""
-    return Record(account.encode(), record.value, (("rekeyed", b"1"),))
