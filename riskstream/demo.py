@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from contextlib import ExitStack
 from pathlib import Path
@@ -78,6 +79,9 @@ def demo(
 
 def _start(stack: ExitStack, directory: Path, bundle: Path) -> Settings:
     """Start the servers and the worker, and return the worker's settings."""
+    # Variables that name other servers would win over the demo's own.
+    for name in [each for each in os.environ if each.upper().startswith("RISKSTREAM_")]:
+        del os.environ[name]
     make_folder("--dir", directory)
     for log in directory.glob("*.log"):
         log.unlink()

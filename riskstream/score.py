@@ -146,7 +146,7 @@ class _Results:
                     "events": self._start,
                     "scored": scored,
                     "decisions": dict(self._decisions),
-                    "rejects": dict(self._reasons),
+                    "rejects": {str(reason): n for reason, n in self._reasons.items()},
                     "seconds": round(seconds, 3),
                     "out": str(output),
                 }
