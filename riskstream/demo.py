@@ -68,7 +68,10 @@ def demo(
         with ExitStack() as stack:
             settings = _start(stack, directory, bundle_folder(configured))
             view = stack.enter_context(open_view(quiet=json))
-            result = asyncio.run(run(settings, plan, history, view, directory))
+            try:
+                result = asyncio.run(run(settings, plan, history, view, directory))
+            finally:
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
     except KeyboardInterrupt:
         err.print("stopped; everything that the demo started has ended")
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 import tomllib
 from collections import Counter, deque
@@ -139,6 +140,9 @@ async def run(
         on_change: is told whenever something changed.
         directory: where ``alerts.jsonl`` goes.
     """
+    # SIGTERM is to end the loop as asyncio lets Ctrl-C end it: by cancelling this task, so that
+    # clients are closed before the loop is.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     topics = settings.topics
     state = DemoState(len(history))
     split = int(np.searchsorted(history.event_time_ms, plan.live_from_ms))
