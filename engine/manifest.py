@@ -9,6 +9,7 @@ from typing import Any, Self
 from engine.errors import BundleError, SchemaError
 from engine.layout import StateLayout
 from engine.schema import Schema
+from engine.shared import SharedEntity
 
 #: The version of the manifest's format. A bundle of another one is refused.
 FORMAT = 1
@@ -50,26 +51,11 @@ class ReasonGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedEntity:
-    """An entity that events of many accounts share, and the graph input made of its buckets.
-
-    Args:
-        name: the schema's field that identifies it; also the graph input, float32
-            ``[batch, buckets, len(quantities)]``, the latest closed bucket first.
-        bucket_s: the length of one time bucket, in seconds.
-        buckets: how many closed buckets the graph is given.
-        quantities: what each bucket adds up, in order.
-    """
-
-    name: str
-    bucket_s: int
-    buckets: int
-    quantities: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Manifest:
-    """A bundle's manifest. ``training``, ``metrics`` and ``versions`` are for people."""
+    """A bundle's manifest. ``training``, ``metrics`` and ``versions`` are for people.
+
+    ``features`` names the columns that the reasons graph gives as ``features``.
+    """
 
     name: str
     version: str
@@ -81,6 +67,7 @@ class Manifest:
     thresholds: Thresholds
     reasons: tuple[ReasonGroup, ...]
     shared: tuple[SharedEntity, ...] = ()
+    features: tuple[str, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -100,15 +87,8 @@ class Manifest:
             "created": self.created,
             "schema": self.schema.to_dict(),
             "state": self.state.to_dict(),
-            "shared": [
-                {
-                    "name": each.name,
-                    "bucket_s": each.bucket_s,
-                    "buckets": each.buckets,
-                    "quantities": list(each.quantities),
-                }
-                for each in self.shared
-            ],
+            "shared": [each.to_dict() for each in self.shared],
+            "features": list(self.features),
             "thresholds": {
                 "review": self.thresholds.review,
                 "decline": self.thresholds.decline,
@@ -139,10 +119,8 @@ class Manifest:
                 state=StateLayout.from_dict(raw["state"]),
                 thresholds=Thresholds(**raw["thresholds"]),
                 reasons=tuple(ReasonGroup(**each) for each in raw["reasons"]),
-                shared=tuple(
-                    SharedEntity(**{**each, "quantities": tuple(each["quantities"])})
-                    for each in raw["shared"]
-                ),
+                shared=tuple(SharedEntity.from_dict(each) for each in raw["shared"]),
+                features=tuple(map(str, raw.get("features", ()))),
                 training=dict(raw["training"]),
                 metrics=dict(raw["metrics"]),
                 versions=dict(raw["versions"]),

@@ -1,15 +1,22 @@
-"""Scoring a whole history straight through the core: no broker, no store."""
+"""Scoring a whole history straight through the core: no broker, no store.
+
+What the stream would have known at each event is known here, and no more: accounts' states, the
+closed buckets of shared entities, and labels from when they became known.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from engine.additions import Labels
 from engine.columns import Columns, Reject
 from engine.decode import Decoder
 from engine.failures import set_aside
+from engine.knowledge import Knowledge
 from engine.scorer import Scored, Scorer
 
 
@@ -23,38 +30,53 @@ class ScoredBatch:
 
 
 class OfflineScorer:
-    """Scores batches in order, and keeps the states of all accounts in memory.
+    """Scores batches in order, and keeps in memory all that the stream keeps in its store.
 
     Args:
         decoder: reads the events.
         scorer: scores them.
+        label_delay_ms: how long after its event a label becomes known; None where labels are not
+            to be used.
+        with_features: whether the features' values are wanted too.
     """
 
-    def __init__(self, decoder: Decoder, scorer: Scorer) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        scorer: Scorer,
+        label_delay_ms: int | None = None,
+        with_features: bool = False,
+    ) -> None:
         self._decoder = decoder
         self._scorer = scorer
+        self._delay_ms = label_delay_ms
+        self._with_features = with_features
         self._places: dict[str, int] = {}
         self._states = scorer.layout.zeros(1024)
+        self.knowledge = Knowledge(decoder.schema, scorer.manifest.shared)
 
-    def score(self, values: Sequence[bytes | None], received_ms: int) -> ScoredBatch:
+    def score(
+        self,
+        values: Sequence[bytes | None],
+        received_ms: int,
+        labels: NDArray[np.float32] | None = None,
+    ) -> ScoredBatch:
         """Score the next batch of events.
 
         Args:
             values: the events' bytes, in the order they are to be scored.
             received_ms: the time against which their times are checked, in ms since 1970.
+            labels: what each turned out to be: 1 for fraud, 0 for none, NaN for unknown; float32
+                ``[len(values)]``.
         """
         decoded = self._decoder.decode(values, received_ms)
         columns = decoded.columns
-        places = self._places
-        index = np.array(
-            [places.setdefault(account, len(places)) for account in columns.accounts],
-            dtype=np.int64,
-        )
-        self._grow(len(places))
-        touched, local = np.unique(index, return_inverse=True)
-        scored = self._scorer.score(columns, self._states[touched], local)
-        self._states[touched] = scored.states
-        decoded, scored = set_aside(decoded, scored)
+        index = self._index(columns.accounts)
+        parts = []
+        for segment in self.knowledge.segments(columns.event_time_ms):
+            place = np.arange(segment.start, segment.stop)
+            parts.append(self._score(columns.take(place), index[place], labels))
+        decoded, scored = set_aside(decoded, Scored.concatenate(parts))
         return ScoredBatch(decoded.columns, scored, decoded.rejects)
 
     def state(self, account: str) -> bytes | None:
@@ -67,8 +89,33 @@ class OfflineScorer:
         """The accounts seen so far."""
         return self._places.keys()
 
-    def _grow(self, needed: int) -> None:
-        if needed > len(self._states):
-            more = self._scorer.layout.zeros(max(needed, 2 * len(self._states)))
+    def states(self) -> Iterator[tuple[str, bytes]]:
+        """Yield each account with its encoded state."""
+        for account, place in self._places.items():
+            yield account, self._states[place].tobytes()
+
+    def _score(
+        self, columns: Columns, index: NDArray[np.int64], labels: NDArray[np.float32] | None
+    ) -> Scored:
+        shared = self.knowledge.read(columns)
+        touched, local = np.unique(index, return_inverse=True)
+        scored = self._scorer.score(
+            columns, self._states[touched], local, shared, self._with_features
+        )
+        self._states[touched] = scored.states
+        counted = ~(scored.duplicate | scored.failed)
+        self.knowledge.add_events(columns, counted)
+        if labels is not None and self._delay_ms is not None:
+            positive = np.where(counted, labels[columns.rows], np.float32(np.nan))
+            known_ms = columns.event_time_ms + self._delay_ms
+            self.knowledge.add_labels(Labels.of(self._decoder.schema, columns, positive, known_ms))
+        return scored
+
+    def _index(self, accounts: Sequence[str]) -> NDArray[np.int64]:
+        places = self._places
+        found = [places.setdefault(account, len(places)) for account in accounts]
+        if len(places) > len(self._states):
+            more = self._scorer.layout.zeros(max(len(places), 2 * len(self._states)))
             more[: len(self._states)] = self._states
             self._states = more
+        return np.array(found, dtype=np.int64)

@@ -14,7 +14,9 @@ from engine.bundle import Bundle
 from engine.columns import Columns
 from engine.device import Device, choose, count_gpus
 from engine.errors import BundleError
+from engine.fit import check_graphs
 from engine.graph import Graph
+from engine.knowledge import check_fields
 from engine.manifest import ReasonGroup, Thresholds
 from engine.runtime import ort
 from engine.waves import waves
@@ -53,6 +55,8 @@ class Scored:
         states: the accounts' new states; record array ``[u]``.
         reasons: for each event that is not approved and no duplicate, its place to the
             contributions, strongest first.
+        features: the columns that the model made of each event, where these were asked for;
+            float32 ``[n, f]``.
     """
 
     scores: NDArray[np.float32]
@@ -62,6 +66,28 @@ class Scored:
     failed: NDArray[np.bool_]
     states: NDArray[Any]
     reasons: Mapping[int, Sequence[Contribution]]
+    features: NDArray[np.float32] | None = None
+
+    @staticmethod
+    def concatenate(parts: Sequence[Scored]) -> Scored:
+        """Return one or more parts, one after the other, with the states of the last."""
+        starts = np.cumsum([0, *(len(each.scores) for each in parts)]).tolist()
+        reasons = {
+            start + place: found
+            for start, each in zip(starts, parts, strict=False)
+            for place, found in each.reasons.items()
+        }
+        features = [each.features for each in parts if each.features is not None]
+        return Scored(
+            scores=np.concatenate([each.scores for each in parts]),
+            decisions=np.concatenate([each.decisions for each in parts]),
+            duplicate=np.concatenate([each.duplicate for each in parts]),
+            late=np.concatenate([each.late for each in parts]),
+            failed=np.concatenate([each.failed for each in parts]),
+            states=parts[-1].states,
+            reasons=reasons,
+            features=np.concatenate(features) if features else None,
+        )
 
 
 class Scorer:
@@ -93,10 +119,16 @@ class Scorer:
         self._model = Graph(bundle.model, choice, threads)
         self._reasons = Graph(bundle.reasons, choice, threads)
         self.provider = self._model.provider
-        self._check_graphs()
+        check_fields(self.manifest.schema, self.manifest.shared)
+        check_graphs(self.manifest, self._model, self._reasons)
 
     def score(
-        self, columns: Columns, states: NDArray[Any], account_index: NDArray[np.int64]
+        self,
+        columns: Columns,
+        states: NDArray[Any],
+        account_index: NDArray[np.int64],
+        shared: Mapping[str, NDArray[np.float32]] | None = None,
+        with_features: bool = False,
     ) -> Scored:
         """Score a batch.
 
@@ -105,6 +137,9 @@ class Scorer:
             states: the states of the batch's accounts before it; record array ``[u]``, which
                 stays as it is.
             account_index: each event's place in ``states``; int64 ``[n]``.
+            shared: the closed buckets of each event's shared entities: the graph's input to
+                float32 ``[n, buckets, quantities]``.
+            with_features: whether :attr:`Scored.features` are wanted.
         """
         n = len(columns)
         # A copy in any case: of one state, or of one data type, a tensor is contiguous already.
@@ -113,10 +148,13 @@ class Scorer:
         duplicate = np.empty(n, dtype=np.bool_)
         late = np.empty(n, dtype=np.bool_)
         failed = np.empty(n, dtype=np.bool_)
+        inputs = {**columns.values, **(shared or {})}
+        features = self._no_features(n) if with_features else None
         alerts = _Alerts()
         for wave in waves(account_index):
             accounts = account_index[wave]
-            feeds = self._feeds(columns, wave, current, accounts)
+            feeds = {name: values[wave] for name, values in inputs.items()}
+            feeds |= {f"state_{dtype}": tensor[accounts] for dtype, tensor in current.items()}
             result = self._model.run(feeds)
             scores[wave] = result["score"]
             duplicate[wave] = result["duplicate"]
@@ -124,6 +162,8 @@ class Scorer:
             failed[wave] = lost = ~_is_finite(result)
             alerted = (result["score"] >= self.thresholds.review) & ~result["duplicate"] & ~lost
             alerts.keep(wave, alerted, feeds)
+            if features is not None:
+                features[wave] = self._reasons.run(feeds)["features"]
             for dtype, tensor in current.items():
                 tensor[accounts[~lost]] = result[f"new_state_{dtype}"][~lost]
         return Scored(
@@ -134,6 +174,7 @@ class Scorer:
             failed=failed,
             states=self._record(current, len(states)),
             reasons=self._explain(alerts),
+            features=features,
         )
 
     def decide(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -141,16 +182,14 @@ class Scorer:
         steps = np.array([self.thresholds.review, self.thresholds.decline], dtype=np.float32)
         return np.searchsorted(steps, scores, side="right")
 
-    def _feeds(
-        self,
-        columns: Columns,
-        wave: NDArray[np.int64],
-        states: Mapping[str, NDArray[Any]],
-        accounts: NDArray[np.int64],
-    ) -> dict[str, NDArray[Any]]:
-        feeds = {name: column[wave] for name, column in columns.values.items()}
-        feeds |= {f"state_{dtype}": tensor[accounts] for dtype, tensor in states.items()}
-        return feeds
+    def _no_features(self, n: int) -> NDArray[np.float32]:
+        names = self.manifest.features
+        if not names or "features" not in self._reasons.outputs:
+            raise BundleError(
+                "a bundle must say its features to have them shown, however: "
+                f"{self.manifest.name} says none; export it again"
+            )
+        return np.empty((n, len(names)), dtype=np.float32)
 
     def _record(self, tensors: Mapping[str, NDArray[Any]], n: int) -> NDArray[Any]:
         states = np.empty(n, dtype=self.layout.record)
@@ -168,39 +207,6 @@ class Scorer:
             strongest = np.argsort(-row, kind="stable")
             reasons[place] = [Contribution(groups[at], row[at].item()) for at in strongest]
         return reasons
-
-    def _check_graphs(self) -> None:
-        states = [f"state_{dtype}" for dtype in self.layout.sizes]
-        fields = [field.name for field in self.manifest.schema.streamed]
-        shared = [each.name for each in self.manifest.shared]
-        needed = {"score", "duplicate", "late", *(f"new_{name}" for name in states)}
-        for graph, what in ((self._model, "model"), (self._reasons, "reasons")):
-            strange = sorted(set(graph.inputs) - {*states, *fields, *shared})
-            if strange:
-                raise BundleError(
-                    f"the inputs of the {what} graph must be the manifest's fields, states and "
-                    f"shared entities, however: {strange}; export the bundle again"
-                )
-        missing = sorted(needed - set(self._model.outputs))
-        if missing or "contributions" not in self._reasons.outputs:
-            raise BundleError(
-                f"the graphs must have the outputs {sorted(needed)} and contributions, however: "
-                f"{missing or 'contributions'} missing; export the bundle again"
-            )
-        self._check_widths()
-
-    def _check_widths(self) -> None:
-        widths = {"contributions": len(self.manifest.reasons)}
-        for dtype, size in self.layout.sizes.items():
-            widths |= {f"state_{dtype}": size, f"new_state_{dtype}": size}
-        for graph in (self._model, self._reasons):
-            for name, width in widths.items():
-                found = graph.shapes.get(name, [width])
-                if found != [width] and not (len(found) == 1 and not isinstance(found[0], int)):
-                    raise BundleError(
-                        f"{name} must have the manifest's width, [batch, {width}], however: the "
-                        f"graph's is {['batch', *found]}; export the bundle again"
-                    )
 
 
 def _is_finite(result: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:

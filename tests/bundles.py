@@ -2,7 +2,8 @@
 
 The model remembers an account's last four event ids with their scores, its latest time, and the
 count and sum of ``x = log(1 + amount)``. ``logit = 0.5 x - 4`` for the amount, plus
-``0.8 (x - mean) - 0.1 min(count, 10)`` for the history, where there is one.
+``0.8 (x - mean) - 0.1 min(count, 10)`` for the history, where there is one. With shared entities,
+each of their inputs adds its sum under :func:`weights`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from engine.columns import Columns
 from engine.layout import StateField, StateLayout
 from engine.manifest import MODEL_FILE, REASONS_FILE, Manifest, ReasonGroup, Thresholds
 from engine.schema import Field, FieldType, Role, Schema
+from engine.shared import Measure, Quantity, SharedEntity, Source
 
 RING = 4
 LATE_MS = 86_400_000
@@ -63,12 +65,37 @@ MANIFEST = Manifest(
     versions={"onnx": onnx.__version__, "opset": "20"},
 )
 
+DAY_S = 86_400
+TERMINAL = SharedEntity(
+    "terminal",
+    field="terminal",
+    bucket_s=DAY_S,
+    buckets=5,
+    grace_s=3_600,
+    quantities=(
+        Quantity("events", Source.EVENT, Measure.COUNT),
+        Quantity("money", Source.EVENT, Measure.AMOUNT, amount_at_most=1_000.0),
+        Quantity("known", Source.LABEL, Measure.COUNT),
+        Quantity("frauds", Source.LABEL, Measure.POSITIVE),
+    ),
+)
+ACCOUNT = SharedEntity(
+    "holder",
+    field="account",
+    bucket_s=DAY_S // 4,
+    buckets=9,
+    grace_s=0,
+    quantities=(Quantity("frauds", Source.LABEL, Measure.POSITIVE),),
+)
+SHARED = (TERMINAL, ACCOUNT)
+
 _STATES = {"state_int64": (TensorProto.INT64, 1 + RING), "state_float32": (TensorProto.FLOAT, 6)}
 _INPUTS = {
     "event_id": (TensorProto.INT64, None),
     "event_time": (TensorProto.INT64, None),
     "amount": (TensorProto.FLOAT, None),
     **_STATES,
+    **{each.input: (TensorProto.FLOAT, (each.buckets, len(each.quantities))) for each in SHARED},
 }
 _OUTPUTS = {
     "score": (TensorProto.FLOAT, None),
@@ -90,9 +117,30 @@ def tiny_bundle(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def model_graph(outputs: Iterable[str] = tuple(_OUTPUTS)) -> bytes:
+def shared_bundle(folder: Path, **changes: Any) -> Path:
+    """Write the bundle with :data:`SHARED` entities and features, and return the folder."""
+    files = {
+        MODEL_FILE: model_graph(shared=SHARED),
+        REASONS_FILE: reasons_graph(shared=SHARED, features=True),
+    }
+    changes = {"shared": SHARED, "features": ("of_amount", "of_history")} | changes
+    write_bundle(folder, replace(MANIFEST, **changes), files)
+    return folder
+
+
+def weights(shared: SharedEntity) -> NDArray[np.float32]:
+    """How many log-odds one of each sum is worth: float32 ``[buckets, quantities]``."""
+    age = np.arange(shared.buckets)[:, None] + 1
+    kind = np.array([2 ** -(at + 3) for at in range(len(shared.quantities))])
+    kind[[each.measure is Measure.AMOUNT for each in shared.quantities]] /= 1_000
+    return (kind / age).astype(np.float32)
+
+
+def model_graph(
+    outputs: Iterable[str] = tuple(_OUTPUTS), shared: Sequence[SharedEntity] = ()
+) -> bytes:
     """Return the scoring graph, with only some of its outputs where a test wants that."""
-    g = _common()
+    g = _common(shared)
     g.node("Equal", "seen_ids", "id", to="same")
     g.node("Cast", "same", to="same_float", attributes={"to": TensorProto.FLOAT})
     g.node("ReduceMax", "same_float", "axis_1", to="any_float")
@@ -124,12 +172,18 @@ def model_graph(outputs: Iterable[str] = tuple(_OUTPUTS)) -> bytes:
     return g.serialized({name: _OUTPUTS[name] for name in outputs})
 
 
-def reasons_graph(output: str = "contributions") -> bytes:
-    """Return the reasons graph: how many log-odds each group adds."""
-    g = _common()
+def reasons_graph(
+    output: str = "contributions", shared: Sequence[SharedEntity] = (), features: bool = False
+) -> bytes:
+    """Return the reasons graph: how many log-odds each group adds; the same as the features."""
+    g = _common(shared)
     g.node("Add", "amount_part", "four", to="of_amount")
     g.node("Concat", "of_amount", "history_part", to=output, attributes={"axis": 1})
-    return g.serialized({output: (TensorProto.FLOAT, 2)})
+    outputs: dict[str, Any] = {output: (TensorProto.FLOAT, 2)}
+    if features:
+        g.node("Identity", output, to="features")
+        outputs["features"] = (TensorProto.FLOAT, 2)
+    return g.serialized(outputs)
 
 
 @dataclass
@@ -187,14 +241,14 @@ class _Builder:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
-    def constant(self, name: str, value: Sequence[float] | float, dtype: Any) -> None:
+    def constant(self, name: str, value: Any, dtype: Any) -> None:
         self.constants.append(numpy_helper.from_array(np.array(value, dtype), name))
 
     def node(self, op: str, *inputs: str, to: str, attributes: Any = None) -> None:
         attributes = attributes or ({"keepdims": 1} if op == "ReduceMax" else {})
         self.nodes.append(helper.make_node(op, inputs, [to], **attributes))
 
-    def serialized(self, outputs: dict[str, tuple[int, int | None]]) -> bytes:
+    def serialized(self, outputs: dict[str, Any]) -> bytes:
         used = {name for node in self.nodes for name in node.input}
         graph = helper.make_graph(
             self.nodes,
@@ -209,12 +263,13 @@ class _Builder:
         return bytes(model.SerializeToString())
 
 
-def _common() -> _Builder:
+def _common(shared: Sequence[SharedEntity] = ()) -> _Builder:
     """Return what both graphs begin with: the state's parts, and each group's log-odds."""
     g = _Builder()
     for at in (0, 1, 2, 3, 5, 6):
         g.constant(f"at_{at}", [at], np.int64)
     g.constant("axis_1", [1], np.int64)
+    g.constant("axis_2", [2], np.int64)
     g.constant("late_ms", LATE_MS, np.int64)
     for name, value in (
         *(("zero", 0), ("one", 1), ("four", 4), ("ten", 10)),
@@ -234,7 +289,22 @@ def _common() -> _Builder:
     g.node("Add", "money", "one", to="shifted")
     g.node("Log", "shifted", to="x")
     g.node("Mul", "x", "half", to="steepness")
-    g.node("Sub", "steepness", "four", to="amount_part")
+    g.node("Sub", "steepness", "four", to="amount_alone")
+    found = "amount_alone"
+    for each in shared:
+        g.constant(f"{each.name}_weights", weights(each), np.float32)
+        g.node("Mul", each.input, f"{each.name}_weights", to=f"{each.name}_parts")
+        g.node(
+            "ReduceSum",
+            f"{each.name}_parts",
+            "axis_2",
+            to=f"{each.name}_rows",
+            attributes={"keepdims": 0},
+        )
+        g.node("ReduceSum", f"{each.name}_rows", "axis_1", to=f"{each.name}_part")
+        g.node("Add", found, f"{each.name}_part", to=f"with_{each.name}")
+        found = f"with_{each.name}"
+    g.node("Identity", found, to="amount_part")
     g.node("Max", "count", "one", to="at_least_one")
     g.node("Div", "sum", "at_least_one", to="mean")
     g.node("Sub", "x", "mean", to="distance")
@@ -247,8 +317,7 @@ def _common() -> _Builder:
     return g
 
 
-def _tensor(name: str, of: tuple[int, int | None]) -> onnx.ValueInfoProto:
+def _tensor(name: str, of: tuple[int, Any]) -> onnx.ValueInfoProto:
     dtype, size = of
-    return helper.make_tensor_value_info(
-        name, dtype, ["batch"] if size is None else ["batch", size]
-    )
+    sizes = size if isinstance(size, tuple) else () if size is None else (size,)
+    return helper.make_tensor_value_info(name, dtype, ["batch", *sizes])

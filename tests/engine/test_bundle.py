@@ -14,9 +14,17 @@ from engine.bundle import Bundle, write_bundle
 from engine.device import Device
 from engine.errors import BundleError
 from engine.layout import StateField, StateLayout
-from engine.manifest import MANIFEST_FILE, MODEL_FILE, REASONS_FILE, ReasonGroup, SharedEntity
+from engine.manifest import MANIFEST_FILE, MODEL_FILE, REASONS_FILE, ReasonGroup
 from engine.scorer import Scorer
-from tests.bundles import LAYOUT, MANIFEST, SCHEMA, model_graph, reasons_graph, tiny_bundle
+from tests.bundles import (
+    LAYOUT,
+    MANIFEST,
+    SCHEMA,
+    TERMINAL,
+    model_graph,
+    reasons_graph,
+    tiny_bundle,
+)
 
 GRAPHS = {MODEL_FILE: b"model", REASONS_FILE: b"reasons"}
 
@@ -36,7 +44,7 @@ def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) ->
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     manifest = replace(
         MANIFEST,
-        shared=(SharedEntity("terminal", 86_400, 7, ("count", "sum")),),
+        shared=(TERMINAL,),
         training={"events": 5},
     )
     write_bundle(tmp_path / "a" / "b", manifest, {**GRAPHS, "card.md": b"for people"})
@@ -147,7 +155,7 @@ def test_a_manifest_that_is_none_is_refused(folder: Path, content: bytes, messag
         ({"thresholds": {"review": 0.5}}, "well-formed.*decline"),
         ({"thresholds": {"review": "low", "decline": 1}}, "well-formed"),
         ({"reasons": [{"name": "amount"}]}, "well-formed.*text"),
-        ({"shared": [{"name": "terminal"}]}, "must have 'quantities'"),
+        ({"shared": [{"name": "terminal"}]}, "a shared entity must have 'field'"),
         ({"training": 5}, "well-formed"),
         ({"state": {"fields": []}}, "digest must match"),
         ({"state": 5}, "."),
@@ -211,11 +219,11 @@ def test_graphs_that_cannot_score_are_refused(
         ),
         (
             {"state": StateLayout((*LAYOUT.fields, StateField("more", "int64")))},
-            r"state_int64 must have .* \[batch, 6\], however: the graph's is \['batch', 5\]",
+            r"state_int64 must have .* \['batch', 6\], however: the graph's is \['batch', 5\]",
         ),
         (
             {"reasons": (*MANIFEST.reasons, ReasonGroup("more", "More."))},
-            r"contributions must have .* \[batch, 3\], however: the graph's is \['batch', 2\]",
+            r"contributions must have .* \['batch', 3\], however: the graph's is \['batch', 2\]",
         ),
     ],
     ids=["field", "data type", "width", "reasons"],
