@@ -30,6 +30,9 @@ class Reason(StrEnum):
     IN_THE_FUTURE = "in_the_future"
     WRONG_KEY = "wrong_key"
     NOT_SCORED = "not_scored"
+    UNKNOWN_EVENT = "unknown_event"
+    BEFORE_EVENT = "before_event"
+    OUTDATED = "outdated"
 
 
 @dataclass(frozen=True, slots=True)
