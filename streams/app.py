@@ -11,12 +11,14 @@ from faust.serializers.codecs import Codec
 from faust.types import TP, EventT, StreamT
 from faust.types.auth import CredentialsT
 
-from engine.errors import ConfigError
+from engine.errors import BrokerUnavailable, ConfigError, StreamError
 from engine.scorer import Scorer
 from streams.kafka import ssl_context
 from streams.log import get_logger
 from streams.metrics import Metrics
-from streams.processor import Interrupted, Outcome, Processor
+from streams.processor import Outcome, Processor
+from streams.ranges import start_at, turned_back
+from streams.retries import Interrupted
 from streams.settings import Broker, Settings
 from streams.transport import BatchConsumer, Poll
 from streams.web import add_pages
@@ -24,7 +26,6 @@ from streams.web import add_pages
 logger = get_logger(__name__)
 
 _LAG_EVERY_S = 1.0
-_READ_AGAIN_S = 0.2
 
 
 class RiskApp(faust.App):
@@ -35,15 +36,23 @@ class RiskApp(faust.App):
         scorer: the model, for ``/readyz``.
         processor: takes the polls; its connections are open.
         metrics: what is shown at ``/metrics``.
+        exact_ends: whether the broker's end offsets can be believed.
     """
 
     def __init__(
-        self, settings: Settings, scorer: Scorer, processor: Processor, metrics: Metrics
+        self,
+        settings: Settings,
+        scorer: Scorer,
+        processor: Processor,
+        metrics: Metrics,
+        *,
+        exact_ends: bool,
     ) -> None:
         self.settings = settings
         self.scorer = scorer
         self.processor = processor
         self.metrics = metrics
+        self.exact_ends = exact_ends
         self.failed = asyncio.Event()
         self.error: BaseException | None = None
         self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
@@ -63,29 +72,74 @@ class RiskApp(faust.App):
         """The consumer, as the batch transport's."""
         return cast(BatchConsumer, self.consumer)
 
-    async def positions(self, partitions: Iterable[TP]) -> Mapping[TP, int | None]:
+    def fail(self, error: BaseException) -> None:
+        """Have the worker stop with an error."""
+        self.error = self.error or error
+        self.failed.set()
+
+    async def positions(self, partitions: Iterable[TP]) -> Mapping[TP, int]:
         """Tell the consumer where its partitions go on, on every assignment."""
         self._fenced.clear()
         self.metrics.forget_partitions()
+        self.processor.leave_all()
+        self.processor.retries.allow()
         wanted = {tp.partition: tp for tp in partitions}
         try:
             found = await self.processor.positions(wanted)
+            starts = await self._starts({wanted[each]: at for each, at in found.items()})
         except Interrupted as error:
             logger.warning("%s", error)
             return {}
-        for partition, position in sorted(found.items()):
-            start = "the beginning" if position is None else f"offset {position}"
-            logger.info("partition %d goes on at %s", partition, start)
+        except StreamError as error:
+            self.fail(error)
+            return {}
+        self.processor.own(found)
         self.has_been_assigned = True
-        return {wanted[partition]: position for partition, position in found.items()}
+        return starts
+
+    async def on_break(self, partition: TP, expected: int, found: int) -> bool:
+        """Take records after those that Kafka deleted; stop at records from before the position."""
+        if found < expected:
+            self.fail(turned_back(partition.topic, partition.partition, expected, found))
+            return False
+        try:
+            held = await self.batches.held([partition], self.exact_ends)
+        except BrokerUnavailable:
+            self.batches.rewind(partition, expected)
+            return False
+        self._tell_lost(partition, min(held[partition].beginning, found) - expected)
+        return True
+
+    async def _starts(self, found: Mapping[TP, int | None]) -> dict[TP, int]:
+        held = await self.processor.retries.until_done(
+            "read", lambda: self.batches.held(found, self.exact_ends)
+        )
+        starts = {}
+        for tp, position in sorted(found.items()):
+            start = start_at(tp.topic, tp.partition, position, held[tp])
+            self._tell_lost(tp, start.lost)
+            logger.info("partition %d goes on at offset %d", tp.partition, start.offset)
+            starts[tp] = start.offset
+        return starts
+
+    def _tell_lost(self, tp: TP, lost: int) -> None:
+        if lost <= 0:
+            return
+        self.metrics.lost.labels(tp.partition).inc(lost)
+        logger.error(
+            "%d events of partition %d of %s were deleted before they were scored",
+            lost,
+            tp.partition,
+            tp.topic,
+        )
 
     def before_revoked(self) -> None:
         """Let a batch that waits for a server go, since its partitions leave."""
-        self.processor.interrupt()
+        self.processor.retries.interrupt()
 
     async def on_stop(self) -> None:
         """Finish the batch at hand, or give it up where it waits for a server that is away."""
-        self.processor.interrupt()
+        self.processor.retries.interrupt()
         await super().on_stop()
 
     async def _score(self, stream: StreamT[Poll]) -> None:
@@ -101,8 +155,7 @@ class RiskApp(faust.App):
         except Interrupted as error:
             logger.warning("%s", error)
         except Exception as error:  # whatever it is, the worker stops rather than skip events
-            self.error = self.error or error
-            self.failed.set()
+            self.fail(error)
         finally:
             await stream.ack(event)
 
@@ -117,9 +170,8 @@ class RiskApp(faust.App):
             self.batches.pause_partitions([TP(topic, partition)])
         for partition, position in outcome.rewind.items():
             tp = TP(topic, partition)
-            if position is None:
-                position = (await self.batches.earliest_offsets(tp))[tp]
-            self.batches.rewind(tp, position)
+            self.batches.rewind(tp, (await self._starts({tp: position}))[tp])
+            self.processor.own({partition: position})
 
     async def _watch_lag(self) -> None:
         while not self.should_stop:
