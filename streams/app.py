@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ from streams.web import add_pages
 
 logger = get_logger(__name__)
 
-_LAG_EVERY_S = 1.0
+_WATCH_EVERY_S = 1.0
 
 
 class RiskApp(faust.App):
@@ -57,14 +58,14 @@ class RiskApp(faust.App):
         self.error: BaseException | None = None
         self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
         self.has_been_assigned = False
-        self._fenced: set[int] = set()
+        self.fenced: dict[int, float] = {}
         super().__init__(settings.app.id, **_options(settings))
         self.in_worker = True
         topic = self.topic(
             settings.topics.transactions, value_serializer=cast(Any, _AsIs()), partitions=None
         )
         self.agent(topic, name="score")(self._score)
-        self.task(self._watch_lag)
+        self.task(self._watch)
         add_pages(self)
 
     @property
@@ -79,21 +80,15 @@ class RiskApp(faust.App):
 
     async def positions(self, partitions: Iterable[TP]) -> Mapping[TP, int]:
         """Tell the consumer where its partitions go on, on every assignment."""
-        self._fenced.clear()
+        self.fenced.clear()
         self.metrics.forget_partitions()
         self.processor.leave_all()
         self.processor.retries.allow()
         wanted = {tp.partition: tp for tp in partitions}
-        try:
-            found = await self.processor.positions(wanted)
-            starts = await self._starts({wanted[each]: at for each, at in found.items()})
-        except Interrupted as error:
-            logger.warning("%s", error)
-            return {}
-        except StreamError as error:
-            self.fail(error)
-            return {}
+        found, starts = await self._look_up(wanted)
         self.processor.own(found)
+        if wanted.keys() - found.keys():
+            return {}
         self.has_been_assigned = True
         return starts
 
@@ -109,6 +104,19 @@ class RiskApp(faust.App):
             return False
         self._tell_lost(partition, min(held[partition].beginning, found) - expected)
         return True
+
+    async def _look_up(
+        self, wanted: Mapping[int, TP]
+    ) -> tuple[dict[int, int | None], dict[TP, int]]:
+        """Return stored positions and where to go on; nothing where the worker is to stop."""
+        try:
+            found = await self.processor.positions(wanted)
+            return found, await self._starts({wanted[each]: at for each, at in found.items()})
+        except Interrupted as error:
+            logger.warning("%s", error)
+        except StreamError as error:
+            self.fail(error)
+        return {}, {}
 
     async def _starts(self, found: Mapping[TP, int | None]) -> dict[TP, int]:
         held = await self.processor.retries.until_done(
@@ -162,25 +170,47 @@ class RiskApp(faust.App):
     def _is_left(self, poll: Poll, partition: int) -> bool:
         """Whether a partition of a poll is another worker's, or is about to be read again."""
         epoch = self.batches.epochs[TP(poll.topic, partition)]
-        return partition in self._fenced or poll.epochs[partition] != epoch
+        return partition in self.fenced or poll.epochs[partition] != epoch
 
     async def _follow(self, topic: str, outcome: Outcome) -> None:
         for partition in outcome.fenced:
-            self._fenced.add(partition)
+            self.fenced[partition] = time.monotonic()
             self.batches.pause_partitions([TP(topic, partition)])
         for partition, position in outcome.rewind.items():
             tp = TP(topic, partition)
             self.batches.rewind(tp, (await self._starts({tp: position}))[tp])
             self.processor.own({partition: position})
 
-    async def _watch_lag(self) -> None:
+    async def _watch(self) -> None:
         while not self.should_stop:
-            await self.sleep(_LAG_EVERY_S)
-            for tp in self.batches.assignment():
-                end = self.batches.highwater(tp)
-                position = self.processor.stored(tp.partition) or self.batches.starts.get(tp)
-                if end is not None and position is not None:
-                    self.metrics.lag.labels(tp.partition).set(max(end - position, 0))
+            await self.sleep(_WATCH_EVERY_S)
+            self._measure_lag()
+            await self._take_back()
+
+    def _measure_lag(self) -> None:
+        for tp in self.batches.assignment():
+            end = self.batches.highwater(tp)
+            position = self.processor.stored(tp.partition) or self.batches.starts.get(tp)
+            if end is not None and position is not None:
+                self.metrics.lag.labels(tp.partition).set(max(end - position, 0))
+
+    async def _take_back(self) -> None:
+        """Go on with partitions that another worker wrote to and that are still assigned here.
+
+        The other has had the session timeout to take them over, or to be told that it lost them.
+        """
+        due = time.monotonic() - self.settings.broker.session_timeout_s
+        waited = {partition for partition, since in self.fenced.items() if since <= due}
+        wanted = {tp.partition: tp for tp in self.batches.assignment() if tp.partition in waited}
+        if not wanted:
+            return
+        found, starts = await self._look_up(wanted)
+        # A rebalance meanwhile has read the positions already.
+        for partition in self.fenced.keys() & found.keys():
+            self.processor.own({partition: found[partition]})
+            self.batches.rewind(wanted[partition], starts[wanted[partition]])
+            self.batches.resume_partitions([wanted[partition]])
+            del self.fenced[partition]
 
     def _create_directories(self) -> None:
         """Do nothing: there are no tables, so there is nothing to keep on disk."""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
+from engine.bundle import Bundle
+from models.packs.registry import pack_folder
 from streams.embedded.worker import EmbeddedWorker
+from streams.store.base import PartitionWrite
+from streams.worker import new_store
 from tests.streams.harness import Stream
 from tests.streams.synthetic import payments, sent
 from tests.waiting import wait_for, wait_for_async
@@ -150,3 +156,42 @@ async def test_a_topic_made_again_under_a_worker_stops_it(
     text = worker.log_path.read_text()
     assert "error:" in text
     assert stream.settings.topics.transactions in text
+
+
+async def test_a_fenced_worker_that_stays_the_owner_goes_on(
+    make_stream: MakeStream, embedded_broker: str
+) -> None:
+    events = payments(160, accounts=20)
+    stream = make_stream(embedded_broker, topics__partitions=1)
+    worker = stream.worker()
+    await stream.produce([sent(event) for event in events[:100]])
+    await stream.collect(100)
+    manifest = Bundle.load(pack_folder("fraud") / "bundle").manifest
+    store = new_store(stream.settings, manifest, stream.settings.topics.transactions)
+
+    async def position() -> int | None:
+        return (await store.positions([0]))[0]
+
+    async def reached(wanted: int) -> bool:
+        return await position() == wanted
+
+    await wait_for_async(lambda: reached(100), 10, "the position to be written")
+    (outcome,) = await store.write([PartitionWrite(0, 100, 110, {})])
+    assert outcome.done
+    await stream.produce([sent(event) for event in events[100:150]])
+    wait_for(lambda: "fenced partitions 0" in not_ready(worker), 20, "/readyz to name it")
+    await wait_for_async(lambda: reached(150), 30, "the worker to go on")
+    await stream.produce([sent(event) for event in events[150:]])
+    await wait_for_async(lambda: reached(160), 10, "new events to be scored")
+    await store.close()
+    wait_for(worker.is_ready, 10, "the worker to be ready")
+
+
+def not_ready(worker: EmbeddedWorker) -> str:
+    """What ``/readyz`` says is wrong; nothing where it is ready."""
+    try:
+        with urllib.request.urlopen(f"{worker.url}/readyz", timeout=5):
+            return ""
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return answer.read().decode()
