@@ -73,6 +73,12 @@ class Metrics:
         self.dead_letters = Counter(
             "riskstream_dead_letters", "Events not scored", ["reason"], registry=registry
         )
+        self.lost = Counter(
+            "riskstream_lost_events",
+            "Events that Kafka deleted before they were scored",
+            ["partition"],
+            registry=registry,
+        )
         self.rekeyed = Counter(
             "riskstream_rekeyed", "Events published again under their account", registry=registry
         )

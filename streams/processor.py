@@ -16,19 +16,16 @@ that is written with the states keeps it from counting twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.wait import wait_exponential
 
 from engine.columns import Columns, Decoded, Reason
 from engine.decode import Decoder
-from engine.errors import RiskstreamError, Unavailable
 from engine.failures import set_aside
 from engine.records import Encoder, Record, Times
 from engine.scorer import DECISIONS, Scored, Scorer
@@ -37,16 +34,12 @@ from streams.batch import Batch, dead_letters, grouped, rekeyed
 from streams.log import get_logger
 from streams.metrics import Metrics
 from streams.publisher import Publisher
+from streams.retries import Retries
 from streams.settings import OnWrongKey, Settings
 from streams.store.base import PartitionWrite, Store, WriteKind, WriteOutcome
 from streams.transport import Poll
 
 logger = get_logger(__name__)
-
-_T = TypeVar("_T")
-
-#: While a server is away, one line of the log for so many tries, about one a minute.
-_TRIES_A_LINE = 60
 
 
 @dataclass(slots=True)
@@ -56,17 +49,13 @@ class Outcome:
     Args:
         done: partitions whose records have had their effect.
         rewind: partitions to read again from an offset on (None: from the beginning), since the
-            store is behind.
+            store is behind. They are not taken until they are owned again.
         fenced: partitions that another worker owns.
     """
 
     done: set[int] = field(default_factory=set)
     rewind: dict[int, int | None] = field(default_factory=dict)
     fenced: list[int] = field(default_factory=list)
-
-
-class Interrupted(RiskstreamError):
-    """A batch was given up while a server was away: its partitions leave, or the worker stops."""
 
 
 class Processor:
@@ -100,12 +89,8 @@ class Processor:
         self._store = store
         self._publisher = publisher
         self._metrics = metrics
+        self.retries = Retries(metrics)
         self._stored: dict[int, int | None] = {}
-        self._interrupted = False
-
-    def interrupt(self) -> None:
-        """Give up the batch at hand if it waits for a server that is away."""
-        self._interrupted = True
 
     def stored(self, partition: int) -> int | None:
         """Return the position that the store holds for a partition, as far as is known here."""
@@ -120,12 +105,17 @@ class Processor:
         await self._publisher.ping()
 
     async def positions(self, partitions: Iterable[int]) -> dict[int, int | None]:
-        """Return where each partition goes on, and remember it as what the store holds."""
-        self._interrupted = False
+        """Return the stored position of each partition; None where there is none."""
         wanted = list(partitions)
-        found = await self._retried("read", lambda: self._store.positions(wanted))
-        self._stored = dict(found)
-        return found
+        return await self.retries.until_done("read", lambda: self._store.positions(wanted))
+
+    def own(self, positions: Mapping[int, int | None]) -> None:
+        """Take partitions from now on, each with the position that the store holds of it."""
+        self._stored |= positions
+
+    def leave_all(self) -> None:
+        """Take no partition any more."""
+        self._stored.clear()
 
     async def process(self, poll: Poll, skip: Callable[[int], bool]) -> Outcome:
         """Take a poll through all steps.
@@ -156,7 +146,7 @@ class Processor:
         with self._metrics.timed("encode"):
             outputs = self._outputs(batch, decoded, scored)
         with self._metrics.timed("publish"):
-            await self._retried("publish", lambda: self._publisher.publish(outputs))
+            await self.retries.until_done("publish", lambda: self._publisher.publish(outputs))
         # 5. write
         with self._metrics.timed("write"):
             outcomes = await self._write(batch, accounts, scored)
@@ -187,7 +177,7 @@ class Processor:
         wanted: dict[int, list[str]] = {partition: [] for partition in batch.positions}
         for partition, account in accounts:
             wanted[partition].append(account)
-        found = await self._retried("read", lambda: self._store.read(wanted))
+        found = await self.retries.until_done("read", lambda: self._store.read(wanted))
         answers = {partition: iter(values) for partition, values in found.items()}
         values = [next(answers[partition]) for partition, _ in accounts]
         return accounts, index, self._scorer.layout.decode(values)
@@ -229,7 +219,7 @@ class Processor:
             PartitionWrite(partition, self._stored[partition], position, states[partition])
             for partition, position in batch.positions.items()
         ]
-        return await self._retried("write", lambda: self._store.write(writes))
+        return await self.retries.until_done("write", lambda: self._store.write(writes))
 
     def _conclude(self, outcomes: Sequence[WriteOutcome]) -> Outcome:
         outcome = Outcome()
@@ -254,7 +244,6 @@ class Processor:
                     "the beginning" if each.stored is None else f"offset {each.stored}",
                 )
                 outcome.rewind[each.partition] = each.stored
-                self._stored[each.partition] = each.stored
         return outcome
 
     def _observe(self, batch: Batch, decoded: Decoded, scored: Scored) -> None:
@@ -276,21 +265,3 @@ class Processor:
             else:
                 metrics.dead_letters.labels(reject.reason).inc()
         metrics.latency.observe((now_ms - batch.published_ms) / 1000)
-
-    async def _retried(self, step: str, action: Callable[[], Awaitable[_T]]) -> _T:
-        def waiting(state: RetryCallState) -> None:
-            self._metrics.retries.labels(step).inc()
-            if state.attempt_number % _TRIES_A_LINE == 1 and state.outcome is not None:
-                logger.warning("%s; trying again", state.outcome.exception())
-            if self._interrupted:
-                raise Interrupted(f"{step} was given up: the server is away, the partitions leave")
-
-        async for attempt in AsyncRetrying(
-            wait=wait_exponential(multiplier=0.05, max=1),
-            retry=retry_if_exception_type(Unavailable),
-            before_sleep=waiting,
-            reraise=True,
-        ):
-            with attempt:
-                result = await action()
-        return result
