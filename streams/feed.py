@@ -55,12 +55,6 @@ class Feed:
         entries = [_entry(record) for record in records if self._is_wanted(record)]
         return [entry for entry in entries if entry is not None]
 
-    async def entries(self) -> AsyncIterator[Entry]:
-        """Yield records for ever."""
-        while True:
-            for entry in await self.poll():
-                yield entry
-
     async def at_end(self) -> bool:
         """Whether everything that was published by now has been returned."""
         partitions = list(self._consumer.assignment())
