@@ -7,6 +7,7 @@ seconds, ``_ms`` milliseconds, ``_bytes`` bytes, ``_days`` days.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
@@ -26,6 +27,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from engine.device import Device
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_MAX_PORT = 65_535
 
 
 class OnWrongKey(StrEnum):
@@ -80,6 +84,20 @@ class Broker(Section):
     """How long the broker may hold a fetch that finds nothing. Low for brokers that always wait."""
     connect_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long to try to reach the broker at the start before giving up."""
+
+    @field_validator("bootstrap")
+    @classmethod
+    def _bootstrap_is_addresses(cls, value: str) -> str:
+        """Return the addresses with commas between, and no blanks."""
+        addresses = [each.strip() for each in value.split(",")]
+        for address in addresses:
+            found = _ADDRESS.fullmatch(address)
+            if found is None or not 1 <= int(found[2]) <= _MAX_PORT:
+                raise ValueError(
+                    "broker.bootstrap must be HOST:PORT, or several with commas between, with "
+                    f"ports from 1 to {_MAX_PORT:,}, however: {address!r}"
+                )
+        return ",".join(addresses)
 
     @model_validator(mode="after")
     def _timeouts_fit(self) -> Self:
