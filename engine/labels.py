@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.additions import Labels, amounts_of
-from engine.columns import Columns, Reason, Reject
+from engine.columns import Columns, Reason, Reject, joined_rejects, moved_rejects
 from engine.hashing import hash_strings
 from engine.schema import Schema
 from engine.shared import SharedEntity
@@ -79,6 +79,40 @@ class DecodedLabels:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def time_ms(self) -> NDArray[np.int64]:
+        """When each became known; int64 ``[m]``."""
+        return self.known_ms
+
+    def part(self, keep: NDArray[np.bool_]) -> DecodedLabels:
+        """Return what became of some of the records, as if only these had been decoded.
+
+        Args:
+            keep: which records; bool ``[n]``.
+        """
+        mine = keep[self.rows]
+        return DecodedLabels(
+            rows=(np.cumsum(keep) - 1)[self.rows[mine]],
+            events=self.events[mine],
+            event_ids=[self.event_ids[at] for at in np.flatnonzero(mine).tolist()],
+            fraud=self.fraud[mine],
+            known_ms=self.known_ms[mine],
+            rejects=moved_rejects(self, keep),
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[DecodedLabels], sizes: Sequence[int]) -> DecodedLabels:
+        """Return what became of one or more batches as one; ``sizes`` are their records."""
+        starts = np.cumsum([0, *sizes]).tolist()
+        return DecodedLabels(
+            rows=np.concatenate([each.rows + at for each, at in zip(parts, starts, strict=False)]),
+            events=np.concatenate([each.events for each in parts]),
+            event_ids=[event_id for each in parts for event_id in each.event_ids],
+            fraud=np.concatenate([each.fraud for each in parts]),
+            known_ms=np.concatenate([each.known_ms for each in parts]),
+            rejects=joined_rejects(parts, starts),
+        )
 
 
 @dataclass(frozen=True, slots=True)
