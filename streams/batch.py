@@ -13,9 +13,6 @@ from engine.columns import Reject
 from engine.records import Origin, Record, dead_letter
 from streams.transport import Poll
 
-#: A dead letter's record holds at most so many bytes of its event; larger ones come in parts.
-PART_BYTES = 900_000
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -43,11 +40,11 @@ def grouped(
     return list(by_partition.items())
 
 
-def dead_letters(batch: Batch, reject: Reject) -> list[Record]:
-    """Return the dead letter of a reject, in as many records as it takes."""
+def dead_letters(batch: Batch, reject: Reject, part_bytes: int) -> list[Record]:
+    """Return the dead letter of a reject, in as many records of an event's bytes as it takes."""
     record = batch.records[reject.row]
     origin = Origin(record.topic, record.partition, record.offset, record.timestamp)
-    return dead_letter(reject, record.key, record.value, origin, PART_BYTES)
+    return dead_letter(reject, record.key, record.value, origin, part_bytes)
 
 
 def rekeyed(batch: Batch, reject: Reject) -> Record:

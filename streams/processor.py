@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from engine.columns import Columns, Decoded, Reason
 from engine.decode import Decoder
 from engine.failures import set_aside
-from engine.records import Encoder, Record, Times
+from engine.records import Encoder, Record, Times, without_event
 from engine.scorer import DECISIONS, Scored, Scorer
 from engine.waves import index_accounts
 from streams.batch import Batch, dead_letters, grouped, rekeyed
@@ -146,7 +146,9 @@ class Processor:
         with self._metrics.timed("encode"):
             outputs = self._outputs(batch, decoded, scored)
         with self._metrics.timed("publish"):
-            await self.retries.until_done("publish", lambda: self._publisher.publish(outputs))
+            shrink = {self._settings.topics.alerts: without_event}
+            delivery = self._publisher.delivery(outputs, shrink)
+            await self.retries.until_done("publish", delivery.send)
         # 5. write
         with self._metrics.timed("write"):
             outcomes = await self._write(batch, accounts, scored)
@@ -203,7 +205,8 @@ class Processor:
             topics.scores: grouped(batch, rows, scores),
             topics.alerts: grouped(batch, [rows[place] for place in places], alerts),
             topics.dead_letters: [
-                (batch.records[each.row].partition, dead_letters(batch, each)) for each in dead
+                (batch.records[each.row].partition, dead_letters(batch, each, topics.part_bytes))
+                for each in dead
             ],
             topics.transactions: [(None, [rekeyed(batch, each) for each in moved])],
         }

@@ -28,6 +28,10 @@ from engine.device import Device
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
+#: What an alert holds beside its event is at most so large.
+ALERT_BYTES = 16_384
+
+
 class OnWrongKey(StrEnum):
     """What happens to an event whose key is not its account."""
 
@@ -106,8 +110,14 @@ class Topics(Section):
     """How many partitions a topic gets when it is created."""
     replication_factor: Annotated[int, Field(ge=1, le=10)] = 1
     """How many replicas a topic gets when it is created."""
-    max_message_bytes: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 1_048_588
+    max_message_bytes: Annotated[int, Field(ge=100_000, le=1_000_000_000)] = 1_048_588
     """The largest record that a topic takes when it is created."""
+
+    @property
+    def part_bytes(self) -> int:
+        """How many bytes of its event one record of a dead letter holds at most."""
+        # Beside them lie a key of up to 64 KiB and the headers.
+        return min(900_000, self.max_message_bytes - 81_920)
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
@@ -191,3 +201,14 @@ class Settings(BaseSettings):
     events: Events = Events()
     worker: Worker = Worker()
     fields: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _alerts_fit(self) -> Self:
+        largest = self.topics.max_message_bytes - ALERT_BYTES
+        if self.events.max_bytes > largest:
+            raise ValueError(
+                "events.max_bytes must be at most topics.max_message_bytes less "
+                f"{ALERT_BYTES:,}, since an alert carries its event, however: "
+                f"{self.events.max_bytes:,} > {largest:,}"
+            )
+        return self
