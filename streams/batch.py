@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from engine.columns import Reject
 from engine.records import Origin, Record, dead_letter
 
-#: A dead letter's record holds at most so many bytes of its event; larger ones come in parts.
-PART_BYTES = 900_000
-
 
 class Content(Protocol):
     """What records say, decoded: events or labels, and rejects."""
@@ -145,10 +142,10 @@ def grouped(
     return list(by_partition.items())
 
 
-def dead_letters(record: ConsumerRecord, reject: Reject) -> list[Record]:
-    """Return the dead letter of a reject, in as many records as it takes."""
+def dead_letters(record: ConsumerRecord, reject: Reject, part_bytes: int) -> list[Record]:
+    """Return the dead letter of a reject, in as many records of ``part_bytes`` as it takes."""
     origin = Origin(record.topic, record.partition, record.offset, record.timestamp)
-    return dead_letter(reject, record.key, record.value, origin, PART_BYTES)
+    return dead_letter(reject, record.key, record.value, origin, part_bytes)
 
 
 def rekeyed(record: ConsumerRecord, reject: Reject) -> Record:

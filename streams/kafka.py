@@ -72,7 +72,7 @@ async def ensure_topics(settings: Settings) -> dict[str, int]:
         BrokerUnavailable: the broker does not answer, or refuses to create a topic.
     """
     topics = settings.topics
-    names = [topics.transactions, topics.scores, topics.alerts, topics.dead_letters]
+    names = topics.names
     admin = AIOKafkaAdminClient(**client_options(settings.broker))
     try:
         await start_client(admin, settings.broker)

@@ -23,7 +23,7 @@ from aiokafka import ConsumerRecord
 from engine.labels import DecodedLabels, Found, LabelReader
 from streams.batch import Batch, dead_letters
 from streams.metrics import Metrics
-from streams.publisher import Publisher
+from streams.publisher import Outputs, Publisher
 from streams.retries import Retries
 from streams.settings import Topics
 from streams.shared import Part, SharedState
@@ -76,13 +76,8 @@ class LabelProcessor:
     ) -> list[WriteOutcome]:
         """Take a batch through all steps."""
         found = await self._find(batch.content)
-        outputs = {
-            self._topics.dead_letters: [
-                (batch.records[each.row].partition, dead_letters(batch.records[each.row], each))
-                for each in found.rejects
-            ]
-        }
-        await self._retries.until_done("publish", lambda: self._publisher.publish(outputs))
+        delivery = self._publisher.delivery(self._outputs(batch, found))
+        await self._retries.until_done("publish", delivery.send)
         await self._shared.add(self._topics.labels, self._parts(batch, found))
         store = self._shared.store
         await self._retries.until_done("write", lambda: store.set_entries(found.changed))
@@ -99,6 +94,15 @@ class LabelProcessor:
         store = self._shared.store
         entries = await self._retries.until_done("read", lambda: store.entries(events))
         return self._reader.find(decoded, dict(zip(events, entries, strict=True)))
+
+    def _outputs(self, batch: Batch[DecodedLabels], found: Found) -> Outputs:
+        letters = []
+        for each in found.rejects:
+            record = batch.records[each.row]
+            letters.append(
+                (record.partition, dead_letters(record, each, self._topics.part_bytes))
+            )
+        return {self._topics.dead_letters: letters}
 
     def _parts(self, batch: Batch[DecodedLabels], found: Found) -> dict[int, Part]:
         offsets, partitions = batch.offsets, batch.partitions

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from engine.columns import Columns, Decoded, Reason
 from engine.decode import Decoder
 from engine.failures import set_aside
-from engine.records import Encoder, Record, Times
+from engine.records import Encoder, Record, Times, without_event
 from engine.scorer import DECISIONS, Scored, Scorer
 from engine.waves import index_accounts
 from streams.batch import Batch, dead_letters, grouped, rekeyed
@@ -110,7 +110,9 @@ class Processor:
         with timed("encode"):
             outputs = self._outputs(batch, decoded, scored)
         with timed("publish"):
-            await self._retries.until_done("publish", lambda: self._publisher.publish(outputs))
+            shrink = {self._settings.topics.alerts: without_event}
+            delivery = self._publisher.delivery(outputs, shrink)
+            await self._retries.until_done("publish", delivery.send)
         with timed("add"):
             await self._add(batch, decoded.columns, scored)
         with timed("write"):
@@ -170,7 +172,11 @@ class Processor:
             topics.scores: grouped(records, rows, scores),
             topics.alerts: grouped(records, [rows[place] for place in places], alerts),
             topics.dead_letters: [
-                (records[each.row].partition, dead_letters(records[each.row], each)) for each in dead
+                (
+                    records[each.row].partition,
+                    dead_letters(records[each.row], each, topics.part_bytes),
+                )
+                for each in dead
             ],
             topics.transactions: [(None, [rekeyed(records[each.row], each) for each in moved])],
         }

@@ -82,6 +82,10 @@ class SharedStore(Protocol):
         """Change what is kept of past events; those forgotten meanwhile stay forgotten."""
         ...
 
+    async def clocks(self, mine: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Note what this worker says of its partitions, and return what all say of theirs."""
+        ...
+
     def every_ring(self, kind: str) -> AsyncIterator[tuple[int, bytes]]:
         """Yield each entity's hash with its ring, in no order. For tools and tests."""
         ...

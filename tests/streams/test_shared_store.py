@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from uuid import uuid4
 
 import numpy as np
@@ -21,7 +20,7 @@ from streams.embedded.processes import choose_port
 from streams.store.memory.shared import MemorySharedStore
 from streams.store.redis.shared import RedisSharedStore
 from streams.store.shared import ShardAdd, SharedStore, shard_of
-from tests.bundles import ACCOUNT, SHARED, TERMINAL
+from tests.bundles import SHARED, TERMINAL
 
 SHARDS = 4
 NAMES = [each.name for each in SHARED]
@@ -212,8 +211,8 @@ def test_idle_rings_entries_and_nothing_else_expire(valkey_url: str) -> None:
             assert [key.split(b"}:")[1] for key in keys] == [
                 b"at:e",
                 b"event:0000000000000004",
-                f"holder.{ACCOUNT.digest}:0000000000000004".encode(),
-                f"terminal.{TERMINAL.digest}:0000000000000004".encode(),
+                b"holder:0000000000000004",
+                b"terminal:0000000000000004",
             ]
             seconds = await store._client.send([("TTL", key) for key in keys])
             left = [86_400 // 4 * 12, 86_400 * 8]
@@ -225,17 +224,25 @@ def test_idle_rings_entries_and_nothing_else_expire(valkey_url: str) -> None:
     asyncio.run(check())
 
 
-def test_another_declaration_or_number_of_shards_sees_nothing(valkey_url: str) -> None:
+def test_another_number_of_shards_sees_nothing(valkey_url: str) -> None:
     async def check() -> None:
-        other = (replace(TERMINAL, buckets=6), ACCOUNT)
         async with closing(in_redis(valkey_url, "decl")) as store:
             await store.add([one(None, 10)])
-        for kinds, shards in ((other, SHARDS), (SHARED, SHARDS * 2)):
-            store = RedisSharedStore(valkey_url, kinds, namespace="decl", shards=shards, keep_s=60)
-            async with closing(store):
-                assert await store.rings({"terminal": np.array(HASHES[:1])}) == {"terminal": [None]}
+        store = RedisSharedStore(valkey_url, SHARED, namespace="decl", shards=SHARDS * 2, keep_s=60)
+        async with closing(store):
+            assert await store.rings({"terminal": np.array(HASHES[:1])}) == {"terminal": [None]}
 
     asyncio.run(check())
+
+
+def test_workers_hear_each_others_clocks(run: Callable[..., None]) -> None:
+    async def check(store: SharedStore) -> None:
+        assert await store.clocks({}) == {}
+        assert await store.clocks({"events:0": b"1"}) == {"events:0": b"1"}
+        assert await store.clocks({"labels:1": b"2"}) == {"events:0": b"1", "labels:1": b"2"}
+        assert await store.clocks({"events:0": b"3"}) == {"events:0": b"3", "labels:1": b"2"}
+
+    run(check)
 
 
 def test_a_store_that_is_away_is_said() -> None:

@@ -21,6 +21,7 @@ class MemorySharedStore:
         self._tables = {each.name: RingTable(each) for each in shared}
         self._positions: dict[Source, int] = {}
         self._entries: dict[int, bytes] = {}
+        self._clocks: dict[str, bytes] = {}
 
     async def positions(self, sources: Sequence[Source]) -> dict[Source, int | None]:
         """See `SharedStore.positions`."""
@@ -45,6 +46,11 @@ class MemorySharedStore:
     async def set_entries(self, entries: Mapping[int, bytes]) -> None:
         """See `SharedStore.set_entries`."""
         self._entries |= {event: entries[event] for event in entries if event in self._entries}
+
+    async def clocks(self, mine: Mapping[str, bytes]) -> dict[str, bytes]:
+        """See `SharedStore.clocks`."""
+        self._clocks |= mine
+        return dict(self._clocks)
 
     async def every_ring(self, kind: str) -> AsyncIterator[tuple[int, bytes]]:
         """See `SharedStore.every_ring`."""

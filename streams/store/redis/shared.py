@@ -2,9 +2,10 @@
 
 ::
 
-    rs:{<namespace>:s<shard>}:at:<topic>               positions, a hash of the partitions
-    rs:{<namespace>:s<shard>}:<kind>.<digest>:<hash>   the ring of an entity
-    rs:{<namespace>:s<shard>}:event:<hash>             what labels will need of an event
+    rs:{<namespace>:s<shard>}:at:<topic>      positions, a hash of the partitions
+    rs:{<namespace>:s<shard>}:<kind>:<hash>   the ring of an entity
+    rs:{<namespace>:s<shard>}:event:<hash>    what labels will need of an event
+    rs:{<namespace>:clocks}                   how far each partition is, a hash
 
 The braces are Redis Cluster's hash tag: all keys of a shard lie in one slot.
 """
@@ -30,6 +31,7 @@ from streams.store.shared import ShardAdd, Source, shard_of
 SCRIPT = resources.files(__package__).joinpath("add.lua").read_text("utf-8")
 SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
+_CLOCKS_S = 86_400
 _MASK = (1 << 64) - 1
 _SIGN = 1 << 63
 
@@ -118,6 +120,16 @@ class RedisSharedStore:
             ]
         )
 
+    async def clocks(self, mine: Mapping[str, bytes]) -> dict[str, bytes]:
+        """See `SharedStore.clocks`."""
+        key = f"{PREFIX}{{{self._namespace}:clocks}}".encode()
+        commands: list[Command] = [("HGETALL", key)]
+        if mine:
+            pairs = [each for pair in mine.items() for each in pair]
+            commands = [("HSET", key, *pairs), ("EXPIRE", key, _CLOCKS_S), *commands]
+        found = cast(dict[bytes, bytes], (await self._ask(commands))[-1])
+        return {name.decode(): clock for name, clock in found.items()}
+
     async def every_ring(self, kind: str) -> AsyncIterator[tuple[int, bytes]]:
         """See `SharedStore.every_ring`."""
         for shard in range(self.shards):
@@ -170,7 +182,7 @@ class RedisSharedStore:
         return f"{PREFIX}{{{self._namespace}:s{shard}}}:".encode()
 
     def _kind(self, kind: str) -> bytes:
-        return f"{kind}.{self._kinds[kind].digest}:".encode()
+        return f"{kind}:".encode()
 
     def _positions_key(self, shard: int, topic: str) -> bytes:
         return self._shard(shard) + f"at:{topic}".encode()
