@@ -31,8 +31,8 @@ class Content(Protocol):
         """Return what some of the records say."""
         ...
 
-    @staticmethod
-    def joined(parts: Sequence[ContentT], sizes: Sequence[int]) -> ContentT:
+    @classmethod
+    def joined(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Self:
         """Return what the records of several batches say."""
         ...
 

@@ -6,6 +6,7 @@ are kept decoded, and their partition is paused, so that no more than a poll of 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol
@@ -102,12 +103,19 @@ class Lane(Generic[ContentT]):
         self._alignment = alignment
         self._retries = retries
         self._max_batch = max_batch
+        #: Held by whoever processes records: a poll, or the clock that lets waiting ones go.
+        self.lock = asyncio.Lock()
         self._stored: dict[int, int | None] = {}
         self._waiting: list[Batch[ContentT]] = []
 
     def stored(self, partition: int) -> int | None:
         """Return the position that the store holds for a partition, as far as is known here."""
         return self._stored.get(partition)
+
+    @property
+    def owned(self) -> set[int]:
+        """The partitions that this worker reads."""
+        return set(self._stored)
 
     @property
     def waiting(self) -> set[int]:

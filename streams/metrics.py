@@ -104,6 +104,12 @@ class Metrics:
             ["partition"],
             registry=registry,
         )
+        self.label_lag = Gauge(
+            "riskstream_lag_labels",
+            "Labels of the partition not yet added",
+            ["partition"],
+            registry=registry,
+        )
         self.position = Gauge(
             "riskstream_position", "The next offset to score", ["partition"], registry=registry
         )
@@ -156,5 +162,6 @@ class Metrics:
     def forget_partitions(self) -> None:
         """Drop the gauges of partitions that may have gone to another worker."""
         self.lag.clear()
+        self.label_lag.clear()
         self.ahead.clear()
         self.position.clear()

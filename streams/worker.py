@@ -21,11 +21,11 @@ from streams.app import RiskApp
 from streams.kafka import ensure_topics, new_producer, start_client, tells_ends
 from streams.log import get_logger
 from streams.metrics import Metrics
-from streams.processor import Processor
+from streams.pipeline import Pipeline, Stores
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.store.base import Store
-from streams.store.factory import open_store
+from streams.store.factory import open_shared_store, open_store
 from streams.store.redis.address import redact
 
 logger = get_logger(__name__)
@@ -62,9 +62,25 @@ def new_store(settings: Settings, manifest: Manifest, topic: str) -> Store:
     days = settings.state.expire_days
     return open_store(
         settings.state.url.get_secret_value(),
-        namespace=f"{settings.app.id}.{manifest.state.digest}:{topic}",
+        namespace=f"{settings.app.id}.{manifest.stored_digest}:{topic}",
         expire_s=None if days is None else max(round(days * _DAY_S), 1),
         timeout_s=settings.state.timeout_s,
+    )
+
+
+def new_stores(settings: Settings, manifest: Manifest) -> Stores:
+    """Return all that a worker of this application keeps."""
+    return Stores(
+        events=new_store(settings, manifest, settings.topics.transactions),
+        labels=new_store(settings, manifest, settings.topics.labels),
+        shared=open_shared_store(
+            settings.state.url.get_secret_value(),
+            manifest.shared,
+            namespace=f"{settings.app.id}.{manifest.stored_digest}",
+            shards=settings.state.shards,
+            keep_s=max(round(settings.labels.keep_days * _DAY_S), 1),
+            timeout_s=settings.state.timeout_s,
+        ),
     )
 
 
@@ -112,19 +128,19 @@ async def _opened(settings: Settings, bundle: Bundle) -> AsyncIterator[RiskApp]:
     metrics = Metrics()
     metrics.set_model(bundle.manifest, bundle.digest, scorer.provider)
     logger.info("%s", scorer.device_line)
-    store = new_store(settings, bundle.manifest, settings.topics.transactions)
+    stores = new_stores(settings, bundle.manifest)
     producer = new_producer(settings.broker)
     try:
-        await _reach_store(store, settings)
+        await _reach_store(stores.events, settings)
         partitions = await ensure_topics(settings)
         exact_ends = await tells_ends(settings.broker)
         await start_client(producer, settings.broker)
         publisher = Publisher(producer, settings.broker, partitions)
-        processor = Processor(settings, decoder, scorer, store, publisher, metrics)
-        yield RiskApp(settings, scorer, processor, metrics, exact_ends=exact_ends)
+        pipeline = Pipeline(settings, decoder, scorer, stores, publisher, metrics)
+        yield RiskApp(settings, pipeline, exact_ends=exact_ends)
     finally:
         await producer.stop()
-        await store.close()
+        await stores.close()
 
 
 async def _reach_store(store: Store, settings: Settings) -> None:
