@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import faust
@@ -14,7 +16,7 @@ from faust.types.auth import CredentialsT
 
 from engine.errors import BrokerUnavailable, ConfigError, StreamError
 from engine.scorer import Scorer
-from streams.kafka import ssl_context
+from streams.kafka import bootstrap_servers, ssl_context
 from streams.log import get_logger
 from streams.metrics import Metrics
 from streams.processor import Outcome, Processor
@@ -22,11 +24,13 @@ from streams.ranges import start_at, turned_back
 from streams.retries import Interrupted
 from streams.settings import Broker, Settings
 from streams.transport import BatchConsumer, Poll
+from streams.watch import BrokerWatch
 from streams.web import add_pages
 
 logger = get_logger(__name__)
 
 _WATCH_EVERY_S = 1.0
+_PING_EVERY_S = 2.0
 
 
 class RiskApp(faust.App):
@@ -58,14 +62,17 @@ class RiskApp(faust.App):
         self.error: BaseException | None = None
         self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
         self.has_been_assigned = False
+        #: Partitions that are not scored until their positions are read again, and since when.
         self.fenced: dict[int, float] = {}
+        self.broker_watch = BrokerWatch(processor.ping_broker, settings.broker.bootstrap)
         super().__init__(settings.app.id, **_options(settings))
         self.in_worker = True
         topic = self.topic(
             settings.topics.transactions, value_serializer=cast(Any, _AsIs()), partitions=None
         )
         self.agent(topic, name="score")(self._score)
-        self.task(self._watch)
+        for task in (self._watch, self._reclaim, self._watch_broker):
+            self.task(task)
         add_pages(self)
 
     @property
@@ -85,10 +92,19 @@ class RiskApp(faust.App):
         self.processor.leave_all()
         self.processor.retries.allow()
         wanted = {tp.partition: tp for tp in partitions}
-        found, starts = await self._look_up(wanted)
+        found: dict[int, int | None] = {}
+        starts: dict[TP, int] = {}
+        # Faust stops working for good, without a word, where this takes the request timeout.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.broker.request_timeout_s * 0.8):
+                found, starts = await self._look_up(wanted)
         self.processor.own(found)
-        if wanted.keys() - found.keys():
-            return {}
+        missing = sorted(wanted.keys() - found.keys())
+        if missing:
+            logger.warning("partitions wait for the state store: %s", missing)
+        for partition in missing:
+            self.fenced[partition] = -math.inf
+            self.batches.pause_partitions([wanted[partition]])
         self.has_been_assigned = True
         return starts
 
@@ -185,7 +201,16 @@ class RiskApp(faust.App):
         while not self.should_stop:
             await self.sleep(_WATCH_EVERY_S)
             self._measure_lag()
+
+    async def _reclaim(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_WATCH_EVERY_S)
             await self._take_back()
+
+    async def _watch_broker(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_PING_EVERY_S)
+            await self.broker_watch.look()
 
     def _measure_lag(self) -> None:
         for tp in self.batches.assignment():
@@ -195,9 +220,10 @@ class RiskApp(faust.App):
                 self.metrics.lag.labels(tp.partition).set(max(end - position, 0))
 
     async def _take_back(self) -> None:
-        """Go on with partitions that another worker wrote to and that are still assigned here.
+        """Go on with fenced partitions that are still assigned here.
 
-        The other has had the session timeout to take them over, or to be told that it lost them.
+        A worker that wrote to one of them has had the session timeout to take it over, or to be
+        told that it lost it.
         """
         due = time.monotonic() - self.settings.broker.session_timeout_s
         waited = {partition for partition, since in self.fenced.items() if since <= due}
@@ -226,7 +252,7 @@ class _AsIs(Codec):
 def _options(settings: Settings) -> dict[str, Any]:
     broker, worker = settings.broker, settings.worker
     return {
-        "broker": ";".join(f"riskstream://{each}" for each in broker.bootstrap.split(",")),
+        "broker": ";".join(f"riskstream://{each}" for each in bootstrap_servers(broker)),
         "broker_credentials": _credentials(broker),
         "broker_session_timeout": broker.session_timeout_s,
         "broker_heartbeat_interval": broker.session_timeout_s / 4,

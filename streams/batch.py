@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,14 @@ class Batch:
         """When each record was published, in ms since 1970; int64 ``[n]``."""
         return np.fromiter(
             (record.timestamp for record in self.records), dtype=np.int64, count=len(self.records)
+        )
+
+    def of(self, partitions: Container[int]) -> NDArray[np.bool_]:
+        """Return which records are of some partitions; bool ``[n]``."""
+        return np.fromiter(
+            (record.partition in partitions for record in self.records),
+            dtype=np.bool_,
+            count=len(self.records),
         )
 
 

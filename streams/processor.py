@@ -24,7 +24,7 @@ import numpy as np
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
-from engine.columns import Columns, Decoded, Reason
+from engine.columns import Columns, Decoded, Reason, Reject
 from engine.decode import Decoder
 from engine.failures import set_aside
 from engine.records import Encoder, Record, Times, without_event
@@ -153,8 +153,9 @@ class Processor:
         with self._metrics.timed("write"):
             outcomes = await self._write(batch, accounts, scored)
         # 6. commit: the caller acknowledges the poll
-        self._observe(batch, decoded, scored)
-        return self._conclude(outcomes)
+        outcome = self._conclude(outcomes)
+        self._observe(batch, decoded, scored, outcome.done)
+        return outcome
 
     def _batch(self, poll: Poll, skip: Callable[[int], bool]) -> Batch:
         records: list[ConsumerRecord] = []
@@ -198,9 +199,8 @@ class Processor:
         scores = self._encoder.scores(columns, scored, times)
         alerts = self._encoder.alerts(columns, scored, times, values)
         places = sorted(scored.reasons)
-        rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
-        moved = [r for r in decoded.rejects if rekey and r.reason is Reason.WRONG_KEY]
-        dead = [r for r in decoded.rejects if not (rekey and r.reason is Reason.WRONG_KEY)]
+        moved = [each for each in decoded.rejects if self._is_rekeyed(each)]
+        dead = [each for each in decoded.rejects if not self._is_rekeyed(each)]
         return {
             topics.scores: grouped(batch, rows, scores),
             topics.alerts: grouped(batch, [rows[place] for place in places], alerts),
@@ -249,22 +249,33 @@ class Processor:
                 outcome.rewind[each.partition] = each.stored
         return outcome
 
-    def _observe(self, batch: Batch, decoded: Decoded, scored: Scored) -> None:
+    def _observe(self, batch: Batch, decoded: Decoded, scored: Scored, done: set[int]) -> None:
+        """Count what had its effect: the records of the partitions that are done."""
         metrics = self._metrics
         now_ms = time.time_ns() // 1_000_000
-        metrics.batch_size.observe(len(batch.records))
-        for partition, records in batch.poll.parts.items():
+        counted = batch.of(done)
+        metrics.batch_size.observe(int(counted.sum()))
+        metrics.latency.observe((now_ms - batch.published_ms[counted]) / 1000)
+        for partition in done:
+            records = batch.poll.parts[partition]
             metrics.events.labels(partition).inc(len(records))
             metrics.position.labels(partition).set(records[-1].offset + 1)
-        counts = np.bincount(scored.decisions, minlength=len(DECISIONS))
+        answered = counted[decoded.columns.rows]
+        counts = np.bincount(scored.decisions[answered], minlength=len(DECISIONS))
         for decision, count in zip(DECISIONS, counts.tolist(), strict=True):
             metrics.scores.labels(decision).inc(count)
-        metrics.duplicates.inc(int(scored.duplicate.sum()))
-        metrics.late.inc(int(scored.late.sum()))
-        rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
+        metrics.duplicates.inc(int(scored.duplicate[answered].sum()))
+        metrics.late.inc(int(scored.late[answered].sum()))
         for reject in decoded.rejects:
-            if rekey and reject.reason is Reason.WRONG_KEY:
-                metrics.rekeyed.inc()
-            else:
-                metrics.dead_letters.labels(reject.reason).inc()
-        metrics.latency.observe((now_ms - batch.published_ms) / 1000)
+            if counted[reject.row]:
+                self._count_reject(reject)
+
+    def _count_reject(self, reject: Reject) -> None:
+        if self._is_rekeyed(reject):
+            self._metrics.rekeyed.inc()
+        else:
+            self._metrics.dead_letters.labels(reject.reason).inc()
+
+    def _is_rekeyed(self, reject: Reject) -> bool:
+        rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
+        return rekey and reject.reason is Reason.WRONG_KEY

@@ -63,7 +63,7 @@ async def _broker(app: RiskApp) -> dict[str, Any]:
         raise Unavailable("the workers are sharing out the partitions")
     if app.fenced:
         named = ", ".join(map(str, sorted(app.fenced)))
-        raise Unavailable(f"another worker wrote to the fenced partitions {named}; reading again")
+        raise Unavailable(f"the positions of the fenced partitions {named} are to be read again")
     return {"partitions": sorted(tp.partition for tp in app.batches.assignment())}
 
 
