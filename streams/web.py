@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from faust.web import Request, Response, View
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from engine.errors import Unavailable
+from engine.errors import RiskstreamError, Unavailable
 from engine.records import DIGEST_SHOWN
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def _check(probe: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[
             found = await probe()
     except TimeoutError:
         return {"ok": False, "error": f"no answer within {_PROBE_S:g} s"}
-    except Unavailable as error:
+    except RiskstreamError as error:
         return {"ok": False, "error": str(error)}
     return {"ok": True, **(found or {})}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from engine.bundle import Bundle
 from engine.errors import StreamError
@@ -158,3 +159,17 @@ async def test_a_store_that_is_away_at_an_assignment_is_waited_for(
         await stream.produce([sent(event) for event in events[100:]])
         outputs = await stream.collect(200)
     assert outputs.by_event().keys() == {event["transaction_id"] for event in events}
+
+
+def test_a_store_that_wants_a_password_is_one_clear_line_at_once(
+    make_stream: MakeStream, embedded_broker: str, tmp_path: Path
+) -> None:
+    with EmbeddedValkey(tmp_path / "store") as store:
+        with redis.Redis.from_url(store.url) as client:
+            client.config_set("requirepass", "right")
+        failed = make_stream(embedded_broker, state__url=store.url).fails()
+    assert failed.returncode == 1
+    assert "waiting up to" not in failed.stderr
+    assert "Traceback" not in failed.stderr
+    (line,) = [each for each in failed.stderr.splitlines() if each.startswith("error:")]
+    assert "state.url" in line

@@ -13,7 +13,7 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import ConfigError, StoreUnavailable
+from engine.errors import ConfigError, StoreUnavailable, StreamError
 from streams.embedded.processes import choose_port
 from streams.embedded.valkey import EmbeddedValkey
 from streams.store.base import PartitionWrite, Store, WriteKind, WriteOutcome
@@ -329,10 +329,39 @@ async def test_a_wrong_password_is_not_shown(server: EmbeddedValkey) -> None:
     with redis.Redis.from_url(server.url) as client:
         client.config_set("requirepass", "right")
     store = RedisStore(f"redis://:wr0ng@127.0.0.1:{server.port}/0", namespace="app")
-    with pytest.raises(StoreUnavailable) as caught:
+    with pytest.raises(StreamError, match=r"state\.url") as caught:
         await store.ping()
     assert "wr0ng" not in str(caught.value)
     await store.close()
+
+
+async def test_a_missing_password_is_for_good(server: EmbeddedValkey) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("requirepass", "right")
+    store = RedisStore(server.url, namespace="app")
+    with pytest.raises(StreamError, match="password"):
+        await store.ping()
+    await store.close()
+
+
+@pytest.mark.parametrize("command", ["get", "evalsha", "set"])
+async def test_a_missing_right_is_for_good(server: EmbeddedValkey, command: str) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        _say(client, "ACL", "SETUSER", "risk", "on", ">pw", "~*", "+@all", f"-{command}")
+    store = RedisStore(f"redis://risk:pw@127.0.0.1:{server.port}/0", namespace="app")
+    call = store.positions([0]) if command == "get" else store.write([put(0, None, 1, a=b"a")])
+    with pytest.raises(StreamError, match="rights"):
+        await call
+    await store.close()
+
+
+async def test_a_key_of_another_type_is_for_good(valkey_url: str, redis_store: RedisStore) -> None:
+    with redis.Redis.from_url(valkey_url) as server:
+        server.rpush(redis_store._keys.position(0), "a")
+        with pytest.raises(StreamError, match="WRONGTYPE"):
+            await redis_store.positions([0])
+        with pytest.raises(StreamError, match="WRONGTYPE"):
+            await redis_store.write([put(0, None, 1, a=b"a")])
 
 
 async def test_a_full_server_writes_nothing_and_says_so(server: EmbeddedValkey) -> None:
