@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import faust
@@ -13,7 +15,7 @@ from faust.types import TP, EventT, StreamT
 from faust.types.auth import CredentialsT
 
 from engine.errors import BrokerUnavailable, ConfigError, StreamError, Unavailable
-from streams.kafka import ssl_context
+from streams.kafka import bootstrap_servers, ssl_context
 from streams.lane import IsLeft, Lane, Outcome
 from streams.log import get_logger
 from streams.pipeline import Pipeline
@@ -21,11 +23,13 @@ from streams.ranges import Start, start_at, turned_back
 from streams.retries import Interrupted
 from streams.settings import Broker, Settings
 from streams.transport import BatchConsumer, Poll
+from streams.watch import BrokerWatch
 from streams.web import add_pages
 
 logger = get_logger(__name__)
 
 _WATCH_EVERY_S = 1.0
+_PING_EVERY_S = 2.0
 
 #: How often clocks are shared: while records wait for other workers, and otherwise.
 _ALIGN_EVERY_S = 0.01
@@ -50,13 +54,16 @@ class RiskApp(faust.App):
         self.error: BaseException | None = None
         self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
         self.has_been_assigned = False
+        #: Partitions that are not processed until their positions are read again, and since when.
         self.fenced: dict[TP, float] = {}
+        self.broker_watch = BrokerWatch(pipeline.ping_broker, settings.broker.bootstrap)
         super().__init__(settings.app.id, **_options(settings))
         self.in_worker = True
         for name in pipeline.lanes:
             topic = self.topic(name, value_serializer=cast(Any, _AsIs()), partitions=None)
             self.agent(topic, name=name)(self._read)
-        self.task(self._watch)
+        for task in (self._watch, self._reclaim, self._watch_broker):
+            self.task(task)
         if pipeline.alignment.is_on:
             self.task(self._align)
         add_pages(self)
@@ -77,16 +84,22 @@ class RiskApp(faust.App):
         self.batches.held_back.clear()
         self.metrics.forget_partitions()
         self.pipeline.retries.allow()
-        wanted: dict[str, list[TP]] = {topic: [] for topic in self.pipeline.lanes}
-        for tp in partitions:
-            wanted[tp.topic].append(tp)
+        wanted = list(partitions)
         starts: dict[TP, int] = {}
-        for topic, lane in self.pipeline.lanes.items():
+        for lane in self.pipeline.lanes.values():
             lane.leave_all()
-            found = await self._take(lane, wanted[topic])
-            if found is None:
-                return {}
-            starts |= found
+        # Faust stops working for good, without a word, where this takes the request timeout.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.broker.request_timeout_s * 0.8):
+                for topic, lane in self.pipeline.lanes.items():
+                    starts |= await self._take(lane, [tp for tp in wanted if tp.topic == topic])
+        missing = sorted(set(wanted) - starts.keys())
+        if missing:
+            named = ", ".join(f"{tp.partition} of {tp.topic}" for tp in missing)
+            logger.warning("partitions wait for the state store: %s", named)
+        for tp in missing:
+            self.fenced[tp] = -math.inf
+            self.batches.pause_partitions([tp])
         self.has_been_assigned = True
         return starts
 
@@ -103,8 +116,8 @@ class RiskApp(faust.App):
         self._tell_lost(partition, min(held[partition].beginning, found) - expected)
         return True
 
-    async def _take(self, lane: Lane[Any], wanted: Iterable[TP]) -> dict[TP, int] | None:
-        """Own partitions and return where they go on; None where the worker is to stop."""
+    async def _take(self, lane: Lane[Any], wanted: Iterable[TP]) -> dict[TP, int]:
+        """Own partitions and return where they go on; nothing where the worker is to stop."""
         tps = {tp.partition: tp for tp in wanted}
         try:
             found = await lane.positions(tps)
@@ -113,10 +126,10 @@ class RiskApp(faust.App):
             await lane.own(found, caught_up)
         except Interrupted as error:
             logger.warning("%s", error)
-            return None
+            return {}
         except StreamError as error:
             self.fail(error)
-            return None
+            return {}
         return {tp: start.offset for tp, start in starts.items()}
 
     async def _starts(self, found: Mapping[TP, int | None]) -> dict[TP, Start]:
@@ -215,7 +228,16 @@ class RiskApp(faust.App):
             await self.sleep(_WATCH_EVERY_S)
             self._measure_lag()
             self.pipeline.show_alignment()
+
+    async def _reclaim(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_WATCH_EVERY_S)
             await self._take_back()
+
+    async def _watch_broker(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_PING_EVERY_S)
+            await self.broker_watch.look()
 
     def _measure_lag(self) -> None:
         gauges = {
@@ -230,9 +252,10 @@ class RiskApp(faust.App):
                 gauges[tp.topic].labels(tp.partition).set(max(end - position, 0))
 
     async def _take_back(self) -> None:
-        """Go on with partitions that another worker wrote to and that are still assigned here.
+        """Go on with fenced partitions that are still assigned here.
 
-        The other has had the session timeout to take them over, or to be told that it lost them.
+        A worker that wrote to one of them has had the session timeout to take it over, or to be
+        told that it lost it.
         """
         due = time.monotonic() - self.settings.broker.session_timeout_s
         waited = {tp for tp, since in self.fenced.items() if since <= due}
@@ -258,7 +281,7 @@ class _AsIs(Codec):
 def _options(settings: Settings) -> dict[str, Any]:
     broker, worker = settings.broker, settings.worker
     return {
-        "broker": ";".join(f"riskstream://{each}" for each in broker.bootstrap.split(",")),
+        "broker": ";".join(f"riskstream://{each}" for each in bootstrap_servers(broker)),
         "broker_credentials": _credentials(broker),
         "broker_session_timeout": broker.session_timeout_s,
         "broker_heartbeat_interval": broker.session_timeout_s / 4,

@@ -109,15 +109,16 @@ class BatchConsumer(driver.Consumer):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Have every assigned partition read from where it goes on, and return the offsets."""
-        committed: dict[TP, int] = dict(await super().seek_to_committed())
-        starts = {tp: offset for tp, offset in committed.items() if offset is not None}
-        if self.positions is not None:
-            starts |= await self.positions(self.assignment())
+        if self.positions is None:
+            committed: dict[TP, int | None] = dict(await super().seek_to_committed())
+            starts = {tp: offset for tp, offset in committed.items() if offset is not None}
+        else:
+            starts = dict(await self.positions(self.assignment()))
         self._rewinds.clear()
         for partition, offset in starts.items():
             self.rewind(partition, offset)
         self.starts = starts
-        return {**committed, **starts}
+        return starts
 
     async def held(self, partitions: Iterable[TP], exact_ends: bool) -> dict[TP, Held]:
         """Return what partitions hold.
@@ -153,7 +154,7 @@ class BatchConsumer(driver.Consumer):
         if records is None or self.should_stop:
             return
         if not self.flow_active:
-            await self.perform_seek()
+            # A rebalance: every partition is sought before the flow goes on.
             return
         for poll in self._polls(records, active, epochs):
             if not self.flow_active or self.app.consumer_generation_id != generation_id:

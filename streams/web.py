@@ -63,7 +63,7 @@ async def _broker(app: RiskApp) -> dict[str, Any]:
         raise Unavailable("the workers are sharing out the partitions")
     if app.fenced:
         named = ", ".join(f"{tp.partition} of {tp.topic}" for tp in sorted(app.fenced))
-        raise Unavailable(f"another worker wrote to the fenced partitions {named}; reading again")
+        raise Unavailable(f"the positions of the fenced partitions {named} are to be read again")
     transactions = app.settings.topics.transactions
     mine = [tp.partition for tp in app.batches.assignment() if tp.topic == transactions]
     return {"partitions": sorted(mine)}

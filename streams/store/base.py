@@ -89,8 +89,9 @@ def judge(stored: int | None, write: PartitionWrite) -> WriteKind:
 class Store(Protocol):
     """States and positions, written together.
 
-    Every method raises `StoreUnavailable` where the store cannot be reached or refuses. A call that
-    failed may have been applied; sending it again is safe.
+    Every method raises `StoreUnavailable` where the store cannot be reached or refuses for now, and
+    `StreamError` where it would refuse again. A call that failed may have been applied; sending it
+    again is safe.
     """
 
     async def positions(self, partitions: Iterable[int]) -> dict[int, int | None]:

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,12 +95,16 @@ class Stream:
         )
         return self._workers.enter_context(worker)
 
+    def write_config(self, name: str, changed: Mapping[str, Any]) -> Path:
+        """Write a worker's configuration, with dotted settings changed, and return the file."""
+        config = self.directory / f"{name}.toml"
+        config.write_text(to_toml({**self.values, **changed}), encoding="utf-8")
+        return config
+
     def fails(self, **settings: Any) -> subprocess.CompletedProcess[str]:
         """Run a worker that is to end by itself, and return what it said."""
         changed = {name.replace("__", "."): value for name, value in settings.items()}
-        config = self.directory / "fails.toml"
-        values = {**self.values, "worker.web_port": 0, **changed}
-        config.write_text(to_toml(values), encoding="utf-8")
+        config = self.write_config("fails", {"worker.web_port": 0, **changed})
         return subprocess.run(
             [sys.executable, "-m", "riskstream", "worker", "--config", str(config)],
             capture_output=True,
