@@ -15,30 +15,13 @@ from rich.console import Console
 
 from riskstream.demo_run import DemoState
 from riskstream.demo_view import render
+from tests.cli.processes import needs_proc, processes
 from tests.cli.running import error_line, riskstream, start
 from tests.cli.terminal import Terminal
 from tests.waiting import wait_for
 
 SERVERS = ("tansu", "valkey", "riskstream worker")
 STOPPED = "stopped; everything that the demo started has ended\n"
-
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/cwd").exists(), reason="processes are found through /proc"
-)
-
-
-def processes(folder: Path) -> list[str]:
-    """The command lines of the processes that work in a folder or below it."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            at = (process / "cwd").readlink()
-            words = (process / "cmdline").read_bytes().split(b"\0")
-        except OSError:  # It has ended, or is not ours to look at.
-            continue
-        if at.is_relative_to(folder):
-            found.append(b" ".join(words).decode())
-    return found
 
 
 def servers(folder: Path) -> list[str]:
