@@ -31,8 +31,8 @@ ODD_ACCOUNTS = [
 
 async def test_an_empty_store_knows_nothing(store: Store) -> None:
     assert await store.positions([3, 1]) == {3: None, 1: None}
-    assert await store.read({3: ["a"], 1: []}) == {3: [None], 1: []}
-    assert await store.read({}) == {}
+    assert (await store.read({3: ["a"], 1: []})).states == {3: [None], 1: []}
+    assert (await store.read({})).states == {}
     assert await store.write([]) == []
     assert await contents(store, 3) == {}
     await store.ping()
@@ -42,7 +42,7 @@ async def test_states_come_back_in_the_order_asked(store: Store) -> None:
     states = {f"a{n}": bytes([n]) for n in range(50)}
     await store.write([PartitionWrite(0, None, 50, states), put(1, None, 7, a1=b"other")])
     asked = ["a9", "nobody", "a1", "a9"]
-    read = await store.read({1: ["a1"], 0: asked})
+    read = (await store.read({1: ["a1"], 0: asked})).states
     assert read == {1: [b"other"], 0: [b"\x09", None, b"\x01", b"\x09"]}
     assert list(read) == [1, 0]
     assert await store.positions([0, 1, 2]) == {0: 50, 1: 7, 2: None}
@@ -52,7 +52,7 @@ async def test_odd_accounts_and_any_bytes(store: Store) -> None:
     values = [b"", b"\x00", b"\x00\xff\r\n\x00", bytes(range(256)) * 4]
     states = {name: values[n % len(values)] for n, name in enumerate(ODD_ACCOUNTS)}
     assert (await store.write([PartitionWrite(0, None, 1, states)]))[0].done
-    assert await store.read({0: ODD_ACCOUNTS}) == {0: list(states.values())}
+    assert (await store.read({0: ODD_ACCOUNTS})).states == {0: list(states.values())}
     assert await contents(store, 0) == states
     assert await contents(store, 1) == {}
 
@@ -60,7 +60,7 @@ async def test_odd_accounts_and_any_bytes(store: Store) -> None:
 async def test_many_accounts_in_one_write(store: Store) -> None:
     states = {f"account-{n}": b"x" * 20 for n in range(20_000)}
     assert (await store.write([PartitionWrite(0, None, 1, states)]))[0].done
-    assert await store.read({0: list(states)}) == {0: list(states.values())}
+    assert (await store.read({0: list(states)})).states == {0: list(states.values())}
     assert await contents(store, 0) == states
 
 
@@ -113,7 +113,7 @@ async def test_a_refused_partition_does_not_stop_the_others(open_one: OpenStore)
         WriteOutcome(2, BEHIND, 10),
         WriteOutcome(3, APPLIED, 11),
     ]
-    read = await second.read({partition: ["a"] for partition in range(4)})
+    read = (await second.read({partition: ["a"] for partition in range(4)})).states
     assert read == {0: [b"3"], 1: [b"2"], 2: [b"1"], 3: [b"1"]}
 
 
@@ -123,7 +123,7 @@ async def test_writes_of_one_worker_follow_each_other(store: Store) -> None:
         (outcome,) = await store.write([put(0, position, step * 3, a=bytes([step]))])
         assert outcome == WriteOutcome(0, APPLIED, step * 3)
         position = outcome.stored
-    assert await store.read({0: ["a"]}) == {0: [bytes([29])]}
+    assert (await store.read({0: ["a"]})).states == {0: [bytes([29])]}
 
 
 @pytest.mark.parametrize(("expected", "position"), [(5, 5), (5, 4), (None, -1)])
@@ -158,7 +158,7 @@ def test_redis_does_what_memory_does(
             assert await real.write(writes) == await model.write(writes)
         assert await real.positions([0, 1]) == await model.positions([0, 1])
         wanted = {0: ["a", "b", "c"], 1: ["c", "a", "b"]}
-        assert await real.read(wanted) == await model.read(wanted)
+        assert (await real.read(wanted)).states == (await model.read(wanted)).states
         await real.close()
 
     asyncio.run(compare())

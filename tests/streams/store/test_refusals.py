@@ -83,7 +83,7 @@ async def test_a_full_server_writes_nothing_and_says_so(server: EmbeddedValkey) 
         with pytest.raises(StoreUnavailable, match="maxmemory"):
             await store.write([put(0, 1, 2, a=b"new")])
         client.config_set("maxmemory", 0)
-    assert await store.read({0: ["a"]}) == {0: [b"old"]}
+    assert (await store.read({0: ["a"]})).states == {0: [b"old"]}
     assert (await store.write([put(0, 1, 2, a=b"new")]))[0].kind is APPLIED
     await store.close()
 
