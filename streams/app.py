@@ -54,6 +54,7 @@ class RiskApp(faust.App):
         self.error: BaseException | None = None
         self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
         self.has_been_assigned = False
+        self._has_news = asyncio.Event()
         #: Partitions that are not processed until their positions are read again, and since when.
         self.fenced: dict[TP, float] = {}
         self.broker_watch = BrokerWatch(pipeline.ping_broker, settings.broker.bootstrap)
@@ -189,6 +190,8 @@ class RiskApp(faust.App):
         try:
             async with lane.lock:
                 await self._follow(lane, await action(is_left))
+            if self.pipeline.alignment.is_on and self.pipeline.alignment.news():
+                self._has_news.set()
         except Interrupted as error:
             logger.warning("%s", error)
         except Exception as error:  # whatever it is, the worker stops rather than skip events
@@ -210,18 +213,22 @@ class RiskApp(faust.App):
 
     async def _align(self) -> None:
         """Share clocks with other workers, and let records go that waited for slower partitions."""
-        waiting = False
+        alignment, lanes = self.pipeline.alignment, self.pipeline.lanes.values()
         while not self.should_stop:
-            await self.sleep(_ALIGN_EVERY_S if waiting else _LISTEN_EVERY_S)
-            try:
+            is_waiting = any(lane.waiting for lane in lanes)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ALIGN_EVERY_S if is_waiting else _LISTEN_EVERY_S):
+                    await self._has_news.wait()
+            self._has_news.clear()
+            for tp in self.batches.assignment():
+                if self.batches.is_caught_up(tp):
+                    alignment.quiet((tp.topic, tp.partition))
+            # Whatever else needs the store says so where it is away.
+            with suppress(Unavailable):
                 await self.pipeline.share_clocks()
-            except Unavailable:
-                # Whatever else needs the store says so.
-                continue
-            lanes = [lane for lane in self.pipeline.lanes.values() if lane.waiting]
-            waiting = bool(lanes)
             for lane in lanes:
-                await self._go_on(lane, lane.advance)
+                if lane.waiting:
+                    await self._go_on(lane, lane.advance)
 
     async def _watch(self) -> None:
         while not self.should_stop:

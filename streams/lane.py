@@ -191,18 +191,23 @@ class Lane(Generic[ContentT]):
         """Take the next batch out of what waits."""
         if not self._waiting:
             return None
+
+        def is_gone(partition: int, epoch: int) -> bool:
+            return partition not in self._stored or is_left(partition, epoch)
+
         limit_ms = self._alignment.limit(self.topic)
-        ready, rest, n = [], [], 0
+        ready: list[Batch[ContentT]] = []
+        rest: list[Batch[ContentT]] = []
         for each in self._waiting:
-            batch = each.without(
-                lambda partition, epoch: partition not in self._stored or is_left(partition, epoch)
-            )
-            before, after = batch.cut(limit_ms) if n < self._max_batch else (None, batch)
-            if before is not None and len(before):
-                ready.append(before)
-                n += len(before)
-            if len(after):
-                rest.append(after)
+            batch = each.without(is_gone)
+            if sum(map(len, ready)) >= self._max_batch:
+                rest.append(batch)
+                continue
+            # What comes after records that wait must wait too, whatever its time.
+            blocked = {partition for waiting in rest for partition in waiting.epochs}
+            before, after = batch.cut(limit_ms, blocked)
+            ready += [before] if len(before) else []
+            rest += [after] if len(after) else []
         self._waiting = rest
         return Batch.joined(ready) if ready else None
 

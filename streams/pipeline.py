@@ -106,8 +106,10 @@ class Pipeline:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        news = {_name(place): each.to_bytes() for place, each in self.alignment.news().items()}
-        found = await self._stores.shared.clocks(news)
+        news = self.alignment.news()
+        said = {_name(place): clock.to_bytes() for place, clock in news.items()}
+        found = await self._stores.shared.clocks(said)
+        self.alignment.told(news)
         self.alignment.hear({_place(name): Clock.from_bytes(raw) for name, raw in found.items()})
 
     def show_alignment(self) -> None:

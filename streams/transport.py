@@ -120,6 +120,11 @@ class BatchConsumer(driver.Consumer):
         self.starts = starts
         return starts
 
+    def is_caught_up(self, tp: TP) -> bool:
+        """Whether a partition has been read to its end, as far as the last fetch of it tells."""
+        end, at = self.highwater(tp), self._next.get(tp, self.starts.get(tp))
+        return bool(end is not None and at is not None and at >= end)
+
     async def held(self, partitions: Iterable[TP], exact_ends: bool) -> dict[TP, Held]:
         """Return what partitions hold.
 

@@ -68,6 +68,7 @@ class Stream:
             "broker.session_timeout_s": 6.0,
             "broker.fetch_wait_ms": 20,
             "topics.transactions": f"{self.name}-transactions",
+            "topics.labels": f"{self.name}-labels",
             "topics.scores": f"{self.name}-scores",
             "topics.alerts": f"{self.name}-alerts",
             "topics.dead_letters": f"{self.name}-dead",
@@ -113,9 +114,10 @@ class Stream:
             check=False,
         )
 
-    async def produce(self, records: Sequence[Sent]) -> None:
-        """Send records to the transactions topic, keys where Kafka's partitioner puts them."""
-        partitions = (await ensure_topics(self.settings))[self.settings.topics.transactions]
+    async def produce(self, records: Sequence[Sent], topic: str | None = None) -> None:
+        """Send records to a topic, of events if not said, where Kafka's partitioner puts them."""
+        topic = topic or self.settings.topics.transactions
+        partitions = (await ensure_topics(self.settings))[topic]
         producer = AIOKafkaProducer(
             bootstrap_servers=self.settings.broker.bootstrap,
             acks="all",
@@ -127,7 +129,7 @@ class Stream:
         try:
             pending = [
                 await producer.send(
-                    self.settings.topics.transactions,
+                    topic,
                     value=record.value,
                     key=record.key,
                     partition=partition_of(record.key or b"", partitions),
@@ -137,6 +139,23 @@ class Stream:
             await asyncio.gather(*pending)
         finally:
             await producer.stop()
+
+    async def scores(self, events: int, deadline_s: float = 120.0) -> dict[str, float]:
+        """Read scores until so many different events have one, and return each event's first.
+
+        After a crash or a rebalance events are scored again, under the same ids.
+        """
+        found: dict[str, float] = {}
+        end = time.monotonic() + deadline_s
+        async with self.reader() as (consumer, lists):
+            while len(found) < events:
+                for tp, records in (await consumer.getmany(timeout_ms=100)).items():
+                    if lists[tp.topic] == "scores":
+                        for body in (orjson.loads(record.value) for record in records):
+                            found.setdefault(body["event_id"], body["score"])
+                if time.monotonic() > end:
+                    raise TimeoutError(f"{len(found)} of {events} events scored; {self.log_tail()}")
+        return found
 
     async def collect(self, answers: int, deadline_s: float = 60.0) -> Outputs:
         """Read the output topics from their beginnings until so many events have an answer."""
