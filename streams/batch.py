@@ -16,11 +16,19 @@ from streams.transport import Poll
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The records of a poll that are to be processed, partition after partition."""
+    """The records of a poll that are to be processed, partition after partition.
+
+    Args:
+        poll: the poll.
+        records: the records.
+        positions: the position that the batch brings each partition to.
+        expected: the position that the store held of each when the batch began.
+    """
 
     poll: Poll
     records: list[ConsumerRecord]
     positions: dict[int, int]
+    expected: dict[int, int | None]
 
     @property
     def published_ms(self) -> NDArray[np.int64]:

@@ -143,17 +143,12 @@ class Processor:
             scored = self._scorer.score(columns, states, index)
             decoded, scored = set_aside(decoded, scored)
         # 4. publish
-        with self._metrics.timed("encode"):
-            outputs = self._outputs(batch, decoded, scored)
-        with self._metrics.timed("publish"):
-            shrink = {self._settings.topics.alerts: without_event}
-            delivery = self._publisher.delivery(outputs, shrink)
-            await self.retries.until_done("publish", delivery.send)
+        await self._publish(batch, decoded, scored)
         # 5. write
         with self._metrics.timed("write"):
             outcomes = await self._write(batch, accounts, scored)
         # 6. commit: the caller acknowledges the poll
-        outcome = self._conclude(outcomes)
+        outcome = self._conclude(batch, outcomes)
         self._observe(batch, decoded, scored, outcome.done)
         return outcome
 
@@ -164,7 +159,8 @@ class Processor:
             if partition in self._stored and not skip(partition):
                 records += part
                 positions[partition] = part[-1].offset + 1
-        return Batch(poll, records, positions)
+        expected = {partition: self._stored[partition] for partition in positions}
+        return Batch(poll, records, positions, expected)
 
     def _decode(self, batch: Batch) -> Decoded:
         values = [record.value for record in batch.records]
@@ -211,6 +207,14 @@ class Processor:
             topics.transactions: [(None, [rekeyed(batch, each) for each in moved])],
         }
 
+    async def _publish(self, batch: Batch, decoded: Decoded, scored: Scored) -> None:
+        with self._metrics.timed("encode"):
+            outputs = self._outputs(batch, decoded, scored)
+        with self._metrics.timed("publish"):
+            shrink = {self._settings.topics.alerts: without_event}
+            delivery = self._publisher.delivery(outputs, shrink)
+            await self.retries.until_done("publish", delivery.send)
+
     async def _write(
         self, batch: Batch, accounts: Sequence[tuple[int, str]], scored: Scored
     ) -> list[WriteOutcome]:
@@ -219,33 +223,26 @@ class Processor:
         for (partition, account), state in zip(accounts, encoded, strict=True):
             states[partition][account] = state
         writes = [
-            PartitionWrite(partition, self._stored[partition], position, states[partition])
+            PartitionWrite(partition, batch.expected[partition], position, states[partition])
             for partition, position in batch.positions.items()
         ]
         return await self.retries.until_done("write", lambda: self._store.write(writes))
 
-    def _conclude(self, outcomes: Sequence[WriteOutcome]) -> Outcome:
+    def _conclude(self, batch: Batch, outcomes: Sequence[WriteOutcome]) -> Outcome:
         outcome = Outcome()
         for each in outcomes:
+            # A rebalance meanwhile has read the positions again.
+            is_mine = self._stored.get(each.partition, -1) == batch.expected[each.partition]
             if each.done:
-                self._stored[each.partition] = each.stored
                 outcome.done.add(each.partition)
+                if is_mine:
+                    self._stored[each.partition] = each.stored
                 continue
-            self._stored.pop(each.partition)
+            _tell(each)
+            self._stored.pop(each.partition, None)
             if each.kind is WriteKind.FENCED:
-                logger.warning(
-                    "partition %d belongs to another worker, whose position is %s: nothing of "
-                    "this batch was written",
-                    each.partition,
-                    each.stored,
-                )
                 outcome.fenced.append(each.partition)
             else:
-                logger.warning(
-                    "partition %d: the state store lost its last writes, reading again from %s",
-                    each.partition,
-                    "the beginning" if each.stored is None else f"offset {each.stored}",
-                )
                 outcome.rewind[each.partition] = each.stored
         return outcome
 
@@ -279,3 +276,19 @@ class Processor:
     def _is_rekeyed(self, reject: Reject) -> bool:
         rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
         return rekey and reject.reason is Reason.WRONG_KEY
+
+
+def _tell(refused: WriteOutcome) -> None:
+    if refused.kind is WriteKind.FENCED:
+        logger.warning(
+            "partition %d belongs to another worker, whose position is %s: nothing of this batch "
+            "was written",
+            refused.partition,
+            refused.stored,
+        )
+        return
+    logger.warning(
+        "partition %d: the state store lost its last writes, reading again from %s",
+        refused.partition,
+        "the beginning" if refused.stored is None else f"offset {refused.stored}",
+    )
