@@ -176,13 +176,15 @@ class Lane(Generic[ContentT]):
             batch = self._next(is_left)
             if batch is None:
                 return outcome
+            # A copy: a rebalance meanwhile reads the positions again.
+            stored = dict(self._stored)
             try:
-                written = await self._handler.handle(batch, self._stored)
+                written = await self._handler.handle(batch, stored)
             except BaseException:
                 # They are read again: by whoever owns them next.
                 self._waiting.clear()
                 raise
-            outcome.add(self._conclude(written))
+            outcome.add(self._conclude(written, stored))
             for partition, until_ms in _latest(batch).items():
                 if partition in outcome.done:
                     self._alignment.processed((self.topic, partition), until_ms)
@@ -220,33 +222,46 @@ class Lane(Generic[ContentT]):
         for partition in self._stored:
             self._alignment.hold((self.topic, partition), heads.get(partition))
 
-    def _conclude(self, outcomes: Sequence[WriteOutcome]) -> Outcome:
+    def _conclude(
+        self, outcomes: Sequence[WriteOutcome], stored: Mapping[int, int | None]
+    ) -> Outcome:
         outcome = Outcome()
         for each in outcomes:
-            if each.done:
-                self._stored[each.partition] = each.stored
-                outcome.done[each.partition] = each.stored or 0
+            partition = each.partition
+            is_mine = self._stored.get(partition, -1) == stored[partition]
+            if each.done and is_mine:
+                self._stored[partition] = each.stored
+                outcome.done[partition] = each.stored or 0
                 continue
-            self._stored.pop(each.partition, None)
-            if each.kind is WriteKind.FENCED:
-                logger.warning(
-                    "partition %d of %s belongs to another worker, whose position is %s: nothing "
-                    "of this batch was written",
-                    each.partition,
-                    self.topic,
-                    each.stored,
-                )
-                outcome.fenced.append(each.partition)
-            else:
-                logger.warning(
-                    "partition %d of %s: the state store lost its last writes, reading again "
-                    "from %s",
-                    each.partition,
-                    self.topic,
-                    "the beginning" if each.stored is None else f"offset {each.stored}",
-                )
-                outcome.rewind[each.partition] = each.stored
+            is_again_mine = each.done and partition in self._stored
+            self._stored.pop(partition, None)
+            if is_again_mine:
+                # Taken anew, from before this batch, while it was being written.
+                outcome.rewind[partition] = each.stored
+            elif each.kind is WriteKind.FENCED:
+                self._tell_fenced(each)
+                outcome.fenced.append(partition)
+            elif each.kind is WriteKind.BEHIND:
+                self._tell_behind(each)
+                outcome.rewind[partition] = each.stored
         return outcome
+
+    def _tell_fenced(self, outcome: WriteOutcome) -> None:
+        logger.warning(
+            "partition %d of %s belongs to another worker, whose position is %s: nothing of this "
+            "batch was written",
+            outcome.partition,
+            self.topic,
+            outcome.stored,
+        )
+
+    def _tell_behind(self, outcome: WriteOutcome) -> None:
+        logger.warning(
+            "partition %d of %s: the state store lost its last writes, reading again from %s",
+            outcome.partition,
+            self.topic,
+            "the beginning" if outcome.stored is None else f"offset {outcome.stored}",
+        )
 
 
 def _latest(batch: Batch[ContentT]) -> dict[int, int]:

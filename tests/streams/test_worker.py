@@ -69,6 +69,15 @@ async def test_pages_tell_of_broker_state_model_and_events(
     assert found["riskstream_latency_seconds_bucket", "+Inf"] == len(events) + 1
 
 
+async def test_a_list_of_brokers_may_have_spaces(
+    make_stream: MakeStream, embedded_broker: str
+) -> None:
+    stream = make_stream(embedded_broker)
+    stream.worker(broker__bootstrap=f"{embedded_broker} , {embedded_broker}")
+    await stream.produce([sent(event) for event in payments(10)])
+    await stream.collect(10)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_worker_that_ends_is_followed_where_it_left_off(
     make_stream: MakeStream, broker: str, number: signal.Signals
