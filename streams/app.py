@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any, cast
 
 import faust
@@ -64,6 +63,7 @@ class RiskApp(faust.App):
         self.has_been_assigned = False
         #: Partitions that are not scored until their positions are read again, and since when.
         self.fenced: dict[int, float] = {}
+        self._told_lost: dict[TP, int] = {}
         self.broker_watch = BrokerWatch(processor.ping_broker, settings.broker.bootstrap)
         super().__init__(settings.app.id, **_options(settings))
         self.in_worker = True
@@ -94,15 +94,14 @@ class RiskApp(faust.App):
         wanted = {tp.partition: tp for tp in partitions}
         found: dict[int, int | None] = {}
         starts: dict[TP, int] = {}
-        # Faust stops working for good, without a word, where this takes the request timeout.
-        with suppress(TimeoutError):
+        try:
+            # Faust stops working for good, without a word, where this takes the request timeout.
             async with asyncio.timeout(self.settings.broker.request_timeout_s * 0.8):
                 found, starts = await self._look_up(wanted)
+        except TimeoutError:
+            logger.warning("partitions wait for the state store: %s", sorted(wanted))
         self.processor.own(found)
-        missing = sorted(wanted.keys() - found.keys())
-        if missing:
-            logger.warning("partitions wait for the state store: %s", missing)
-        for partition in missing:
+        for partition in wanted.keys() - found.keys():
             self.fenced[partition] = -math.inf
             self.batches.pause_partitions([wanted[partition]])
         self.has_been_assigned = True
@@ -118,7 +117,7 @@ class RiskApp(faust.App):
         except BrokerUnavailable:
             self.batches.rewind(partition, expected)
             return False
-        self._tell_lost(partition, min(held[partition].beginning, found) - expected)
+        self._tell_lost(partition, expected, min(held[partition].beginning, found))
         return True
 
     async def _look_up(
@@ -141,18 +140,21 @@ class RiskApp(faust.App):
         starts = {}
         for tp, position in sorted(found.items()):
             start = start_at(tp.topic, tp.partition, position, held[tp])
-            self._tell_lost(tp, start.lost)
+            self._tell_lost(tp, start.offset - start.lost, start.offset)
             logger.info("partition %d goes on at offset %d", tp.partition, start.offset)
             starts[tp] = start.offset
         return starts
 
-    def _tell_lost(self, tp: TP, lost: int) -> None:
-        if lost <= 0:
+    def _tell_lost(self, tp: TP, first: int, end: int) -> None:
+        """Tell of the events from one offset to before another that are gone, once."""
+        first = max(first, self._told_lost.get(tp, 0))
+        if first >= end:
             return
-        self.metrics.lost.labels(tp.partition).inc(lost)
+        self._told_lost[tp] = end
+        self.metrics.lost.labels(tp.partition).inc(end - first)
         logger.error(
             "%d events of partition %d of %s were deleted before they were scored",
-            lost,
+            end - first,
             tp.partition,
             tp.topic,
         )
