@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from engine.additions import Labels, amounts_of
 from engine.columns import Columns, Reason, Reject, joined_rejects, moved_rejects
 from engine.hashing import hash_strings
+from engine.records import Record
 from engine.schema import Schema
 from engine.shared import SharedEntity
 from engine.values import to_text
@@ -55,6 +56,11 @@ class Label(msgspec.Struct, frozen=True, omit_defaults=True):
     known_at: datetime | None = None
     source: str = ""
     kind: LabelKind = LabelKind.ANALYST
+
+
+def label_record(label: Label) -> Record:
+    """Return a label as its topic carries it; the key is the event's id."""
+    return Record(to_text(label.event_id).encode(), msgspec.json.encode(label))
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,18 +67,37 @@ def labels_of(history: History, file: Path, what: str) -> NDArray[np.float32]:
     )
 
 
-def score_history(
-    history: History, bundle: Bundle, settings: Settings
-) -> Iterator[tuple[Chunk, ScoredBatch]]:
-    """Yield a history's events with their scores, batch after batch, and show the progress.
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How a history is scored.
 
-    The events are decoded, and scored, as the stream's worker does it.
+    Args:
+        label_delay_ms: how long after its event a label becomes known; None to use no labels.
+        with_features: whether the features' values are wanted too.
     """
+
+    label_delay_ms: int | None = None
+    with_features: bool = False
+
+
+def new_offline_scorer(bundle: Bundle, settings: Settings, how: Scoring) -> OfflineScorer:
+    """Return a scorer of histories that decodes and scores as the stream's worker does."""
     from streams.worker import new_decoder, new_scorer
 
-    decoder = new_decoder(settings, bundle.manifest)
-    offline = OfflineScorer(decoder, new_scorer(settings, bundle))
+    return OfflineScorer(
+        new_decoder(settings, bundle.manifest),
+        new_scorer(settings, bundle),
+        how.label_delay_ms,
+        how.with_features,
+    )
+
+
+def score_history(
+    history: History, bundle: Bundle, settings: Settings, how: Scoring | None = None
+) -> Iterator[tuple[Chunk, ScoredBatch]]:
+    """Yield a history's events with their scores, batch after batch, and show the progress."""
+    offline = new_offline_scorer(bundle, settings, how or Scoring())
     steps = -(-len(history) // _CHUNK)
     chunks = history.chunks(_CHUNK)
     for chunk in track(chunks, "scoring", steps, console=err, disable=not err.is_terminal):
-        yield chunk, offline.score(chunk.values, time.time_ns() // 1_000_000)
+        yield chunk, offline.score(chunk.values, time.time_ns() // 1_000_000, chunk.labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,6 +26,9 @@ EXIT_BUNDLE = 3
 EXIT_INTERRUPTED = 130
 
 _T = TypeVar("_T")
+
+_DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[dhms])")
+_UNIT_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 #: The pack whose committed bundle is used where no bundle is named.
 DEFAULT_PACK = "fraud"
@@ -49,6 +53,14 @@ FromOption = Annotated[
 UntilOption = Annotated[
     str | None,
     typer.Option("--until", help="Leave out events from this time on (ISO 8601, UTC)."),
+]
+
+LabelsDelayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels-delay",
+        help="Use the file's labels, each known so long after its event: 7d, 12h, 30m.",
+    ),
 ]
 
 #: Standard output, for results; standard error, for progress and errors.
@@ -108,6 +120,22 @@ def parse_time(option: str, text: str | None) -> int | None:
         ) from None
     aware = parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
     return round(aware.timestamp() * 1000)
+
+
+def parse_duration(option: str, text: str | None) -> int | None:
+    """Read a duration as milliseconds. Raises :class:`engine.errors.ConfigError`.
+
+    >>> parse_duration("--labels-delay", "7d"), parse_duration("--labels-delay", "1.5h")
+    (604800000, 5400000)
+    """
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(
+            f"{option} must be a number and a unit of d, h, m or s, such as 7d, however: {text!r}"
+        )
+    return round(float(found["number"]) * _UNIT_S[found["unit"]] * 1000)
 
 
 def format_time(ms: int) -> str:
