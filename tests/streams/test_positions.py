@@ -16,7 +16,7 @@ from engine.bundle import Bundle
 from models.packs.registry import pack_folder
 from streams.embedded.worker import EmbeddedWorker
 from streams.store.base import PartitionWrite
-from streams.worker import new_store
+from streams.stores import new_store
 from tests.streams.harness import Stream
 from tests.streams.synthetic import payments, sent
 from tests.waiting import wait_for, wait_for_async
