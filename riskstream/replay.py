@@ -28,6 +28,7 @@ from riskstream.options import (
     settings_of,
 )
 from streams.log import set_up_logging
+from streams.replay import Labels
 from streams.replay import Progress as Replayed
 from streams.replay import replay as publish
 
@@ -48,7 +49,7 @@ def replay(
     """Stream a history into the transactions topic, in the order of event time.
 
     With --labels-delay the file's labels follow on their topic, each when it would
-    have been known.
+    have been known; with --from, those of the events before too.
 
     An interrupted replay prints the time to go on from with --from. Events that
     were published twice are scored once: the repeats are marked as duplicates.
@@ -69,13 +70,17 @@ def replay(
     schema = load_bundle(settings).manifest.schema
     history = open_history(file, schema, settings, Period(start, until))
     delay_ms = parse_duration("--labels-delay", labels_delay)
+    labels = Labels(delay_ms)
     if delay_ms is not None:
         labels_of(history, file, "a history for --labels-delay")
+        if start is not None and len(history):
+            earlier = open_history(file, schema, settings, Period(until=start))
+            labels.add_earlier(earlier, int(history.event_time_ms[0]))
     last = Replayed(0, len(history), parse_time("--from", start) or 0)
     with _bar() as bar:
         shown = _Shown(bar, last)
         try:
-            run_async(publish(settings, history, factor, shown, delay_ms))
+            run_async(publish(settings, history, factor, shown, labels))
         except typer.Exit:
             err.print(_way_on(shown.last))
             raise

@@ -74,7 +74,7 @@ class Pace:
 
 
 class Labels:
-    """The labels of events that were published, until they become known.
+    """The labels of events, until they become known.
 
     Args:
         delay_ms: how long after its event a label becomes known; None for no labels.
@@ -85,7 +85,7 @@ class Labels:
         self._waiting: deque[tuple[int, str, bool]] = deque()
 
     def add(self, chunk: Chunk, start: int, stop: int) -> None:
-        """Take in the labels of events that were published, in the order of their times."""
+        """Take in the labels of events ``start`` to before ``stop``, which follow the last."""
         if self._delay_ms is None or chunk.labels is None:
             return
         for at in range(start, stop):
@@ -93,6 +93,13 @@ class Labels:
             if event_id is not None and not math.isnan(label):
                 known_ms = int(chunk.event_time_ms[at]) + self._delay_ms
                 self._waiting.append((known_ms, event_id, label > 0.5))
+
+    def add_earlier(self, history: History, since_ms: int) -> None:
+        """Take in the labels of events before a replay that become known from a time on."""
+        for chunk in history.chunks():
+            self.add(chunk, 0, len(chunk))
+        while self._waiting and self._waiting[0][0] < since_ms:
+            self._waiting.popleft()
 
     def due(self, now_ms: int) -> list[Record]:
         """Return the labels that are known by now, as their topic has them; each once."""
@@ -109,7 +116,7 @@ async def replay(
     history: History,
     speed: float | None,
     on_progress: Callable[[Progress], None],
-    label_delay_ms: int | None = None,
+    labels: Labels | None = None,
 ) -> int:
     """Publish a history to the transactions topic, and return the number of events.
 
@@ -121,7 +128,7 @@ async def replay(
         history: the events.
         speed: how many times faster than life; None for flat out.
         on_progress: told after every batch that was acknowledged.
-        label_delay_ms: how long after its event a label becomes known; None for no labels.
+        labels: of earlier events, to which those of the history are added; None for none.
 
     Raises:
         BrokerUnavailable: Kafka is not there, or does not acknowledge.
@@ -131,10 +138,8 @@ async def replay(
     try:
         await start_client(producer, settings.broker)
         publisher = Publisher(producer, settings.broker, partitions)
-        labels = Labels(label_delay_ms)
-        return await _publish(
-            settings, history, publisher, Pace.of(history, speed), labels, on_progress
-        )
+        pace, known = Pace.of(history, speed), labels or Labels(None)
+        return await _publish(settings, history, publisher, pace, known, on_progress)
     finally:
         await producer.stop()
 
