@@ -73,9 +73,8 @@ def replay(
     labels = Labels(delay_ms)
     if delay_ms is not None:
         labels_of(history, file, "a history for --labels-delay")
-        if start is not None and len(history):
-            earlier = open_history(file, schema, settings, Period(until=start))
-            labels.add_earlier(earlier, int(history.event_time_ms[0]))
+        if start is not None:
+            labels.add_earlier(open_history(file, schema, settings, Period(until=start)))
     last = Replayed(0, len(history), parse_time("--from", start) or 0)
     with _bar() as bar:
         shown = _Shown(bar, last)

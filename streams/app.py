@@ -105,6 +105,11 @@ class RiskApp(faust.App):
         self.has_been_assigned = True
         return starts
 
+    def on_records(self, partitions: Iterable[TP]) -> None:
+        """Note that there is something to process of partitions."""
+        for tp in partitions:
+            self.pipeline.alignment.arrived((tp.topic, tp.partition))
+
     async def on_break(self, partition: TP, expected: int, found: int) -> bool:
         """Take records after those that Kafka deleted; stop at records from before the position."""
         if found < expected:

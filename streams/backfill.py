@@ -16,7 +16,9 @@ from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay
+from tenacity.wait import wait_exponential
 
 from engine.errors import StreamError
 from engine.manifest import Manifest
@@ -236,7 +238,15 @@ async def _check_idle(settings: Settings) -> None:
     admin = AIOKafkaAdminClient(**client_options(settings.broker))
     try:
         await start_client(admin, settings.broker)
-        (answer,) = await admin.describe_consumer_groups([settings.app.id])
+        # A broker that has had no group yet must first make the topic of their offsets.
+        async for attempt in AsyncRetrying(
+            stop=stop_after_delay(settings.broker.connect_timeout_s),
+            wait=wait_exponential(multiplier=0.1, max=2),
+            retry=retry_if_exception_type(GroupCoordinatorNotAvailableError),
+            reraise=True,
+        ):
+            with attempt:
+                (answer,) = await admin.describe_consumer_groups([settings.app.id])
         members = len(answer.groups[0][-2]) if answer.groups else 0
     except (KafkaError, OSError) as error:
         raise unavailable(settings.broker, error) from None

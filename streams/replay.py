@@ -94,11 +94,12 @@ class Labels:
                 known_ms = int(chunk.event_time_ms[at]) + self._delay_ms
                 self._waiting.append((known_ms, event_id, label > 0.5))
 
-    def add_earlier(self, history: History, since_ms: int) -> None:
-        """Take in the labels of events before a replay that become known from a time on."""
+    def add_earlier(self, history: History) -> None:
+        """Take in the labels of the events before a replay that become known after them."""
         for chunk in history.chunks():
             self.add(chunk, 0, len(chunk))
-        while self._waiting and self._waiting[0][0] < since_ms:
+        end_ms = int(history.event_time_ms[-1]) if len(history) else 0
+        while self._waiting and self._waiting[0][0] <= end_ms:
             self._waiting.popleft()
 
     def due(self, now_ms: int) -> list[Record]:
@@ -161,10 +162,11 @@ async def _publish(
                 await asyncio.sleep(_TICK_S)
                 continue
             now_ms = int(chunk.event_time_ms[stop - 1])
-            known = labels.due(now_ms)
-            outputs = {topics.transactions: [(None, _records(chunk, start, stop))]}
-            await publisher.publish(outputs | {topics.labels: [(None, known)]})
             labels.add(chunk, start, stop)
+            known = labels.due(now_ms)
+            # Labels first: whoever reads an event can read what was known by then.
+            await publisher.publish({topics.labels: [(None, known)]})
+            await publisher.publish({topics.transactions: [(None, _records(chunk, start, stop))]})
             published, labelled = published + stop - start, labelled + len(known)
             on_progress(Progress(published, total, now_ms, labelled))
             start = stop
