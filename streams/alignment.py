@@ -35,7 +35,7 @@ class Clock:
             had its effect. None where nothing has been read yet.
         quiet_ms: since when the partition has been read to its end, by the wall clock; None where
             there is something to read.
-        said_ms: when this was so, by the wall clock.
+        said_ms: when this was so, by the wall clock; for a quiet one, when it was last polled.
     """
 
     time_ms: int | None
@@ -127,6 +127,7 @@ class Alignment:
         self._reached: dict[Place, int | None] = {}
         self._heads: dict[Place, int] = {}
         self._quiet_ms: dict[Place, int | None] = {}
+        self._polled_ms: dict[Place, int] = {}
         self._untaken: Counter[Place] = Counter()
         self._others: dict[Place, Clock] = {}
         self._said: dict[Place, Clock] = {}
@@ -147,6 +148,7 @@ class Alignment:
         self._heads.pop(place, None)
         self._untaken.pop(place, None)
         self._quiet_ms[place] = 0 if is_caught_up else None
+        self._polled_ms[place] = now_ms()
         self._others.pop(place, None)
 
     def leave(self, topic: str) -> None:
@@ -167,9 +169,12 @@ class Alignment:
         self._untaken[place] -= 1
 
     def quiet(self, place: Place) -> None:
-        """Note that a partition has been read to its end."""
-        if self._quiet_ms.get(place) is None and not self._untaken[place]:
-            self._quiet_ms[place] = now_ms()
+        """Note that a poll found nothing more in a partition."""
+        if place not in self._reached or self._untaken[place]:
+            return
+        self._polled_ms[place] = now_ms()
+        if self._quiet_ms[place] is None:
+            self._quiet_ms[place] = self._polled_ms[place]
 
     def hold(self, place: Place, head_ms: int | None) -> None:
         """Note the event time of the first record that waits; None where none does."""
@@ -256,7 +261,9 @@ class Alignment:
         reached, head = self._reached[place], self._heads.get(place)
         if head is not None:
             return Clock(max(head, reached or 0), None, now_ms())
-        return Clock(reached, self._quiet_ms[place], now_ms())
+        quiet_ms = self._quiet_ms[place]
+        # It is known to be quiet as of the last poll: none may have been made for a while.
+        return Clock(reached, quiet_ms, now_ms() if quiet_ms is None else self._polled_ms[place])
 
     def _is_idle(self, clock: Clock) -> bool:
         return clock.is_idle(self._busy_ms, self._idle_ms)

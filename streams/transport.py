@@ -27,6 +27,8 @@ from streams.ranges import Held
 
 #: How long to wait before looking again where every partition is held back.
 _HELD_BACK_S = 0.005
+#: How long a poll may wait where some partitions are held back.
+_WAIT_S = 0.02
 
 
 @dataclass(slots=True, eq=False)
@@ -78,8 +80,8 @@ class BatchConsumer(driver.Consumer):
 
     An application that keeps its own positions has a method ``positions``: on every assignment the
     consumer then starts there and not at the offset committed in Kafka. Its method ``on_break`` is
-    told where offsets do not follow each other, and ``on_records`` which partitions records came
-    of, before any of them is processed.
+    told where offsets do not follow each other, ``on_records`` which partitions records came of,
+    before any of them is processed, and ``on_quiet`` which a poll found at their end.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -221,7 +223,10 @@ class BatchConsumer(driver.Consumer):
         if not wanted:
             await self.sleep(_HELD_BACK_S)
             return {}
-        records = await super()._getmany(wanted, timeout)
+        # A poll waits for the partitions it began with: others may be wanted before long.
+        wait_s = min(timeout, _WAIT_S) if self.held_back else timeout
+        records = await super()._getmany(wanted, wait_s)
+        self._tell_quiet(wanted - records.keys())
         return {tp: batch for tp, batch in records.items() if await self._follows(tp, batch)}
 
     async def _follows(self, tp: TP, batch: list[ConsumerRecord]) -> bool:
@@ -234,6 +239,14 @@ class BatchConsumer(driver.Consumer):
             return False
         self._next[tp] = batch[-1].offset + 1
         return True
+
+    def _tell_quiet(self, partitions: Iterable[TP]) -> None:
+        on_quiet: Callable[[TP], None] | None = getattr(self.app, "on_quiet", None)
+        if on_quiet is None:
+            return
+        for tp in partitions:
+            if self.is_caught_up(tp):
+                on_quiet(tp)
 
     async def _apply_rewinds(self) -> None:
         rewinds, self._rewinds = self._rewinds, {}
