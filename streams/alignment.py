@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.shared import SharedEntity
@@ -108,6 +108,8 @@ class Alignment:
         self._quiet_s: dict[Place, float | None] = {}
         self._others: dict[Place, Clock] = {}
         self._said: dict[Place, Clock] = {}
+        #: Whether the others have been heard since a partition was taken.
+        self._has_heard = False
 
     @property
     def is_on(self) -> bool:
@@ -125,13 +127,15 @@ class Alignment:
         self._heads.pop(place, None)
         self._quiet_s[place] = -math.inf if is_caught_up else None
         self._others.pop(place, None)
+        self._has_heard = False
 
-    def leave(self, topic: str) -> None:
-        """Forget the clocks of a topic's partitions, which go to other workers."""
-        for place in [each for each in self._reached if each[0] == topic]:
-            del self._reached[place], self._quiet_s[place]
-            self._heads.pop(place, None)
-            self._said.pop(place, None)
+    def leave(self, topic: str, partitions: Container[int] | None = None) -> None:
+        """Forget the clocks of a topic's partitions, of all if not said: others read them."""
+        for place in list(self._reached):
+            if place[0] == topic and (partitions is None or place[1] in partitions):
+                del self._reached[place], self._quiet_s[place]
+                self._heads.pop(place, None)
+                self._said.pop(place, None)
 
     def arrived(self, place: Place) -> None:
         """Note that records came."""
@@ -158,6 +162,7 @@ class Alignment:
     def hear(self, clocks: Mapping[Place, Clock]) -> None:
         """Take in what all workers say of their partitions."""
         self._others = {place: each for place, each in clocks.items() if place not in self._reached}
+        self._has_heard = True
 
     def mine(self) -> dict[Place, Clock]:
         """Return the clocks of this worker's partitions."""
@@ -191,9 +196,14 @@ class Alignment:
         )
 
     def limit(self, topic: str) -> int:
-        """Return the event time before which a topic's records may be processed."""
+        """Return the event time before which a topic's records may be processed.
+
+        Nothing is, once a partition was taken, until the others have been heard.
+        """
         if not self.is_on:
             return NO_LIMIT
+        if not self._has_heard:
+            return 0
         if topic == self._events_topic:
             return limit_of(self._shared, self.slowest(), self._grace_ms)
         return min(self.slowest(events_only=True), NO_LIMIT - 1) + 1
