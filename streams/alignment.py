@@ -108,7 +108,7 @@ class Alignment:
         self._quiet_s: dict[Place, float | None] = {}
         self._others: dict[Place, Clock] = {}
         self._said: dict[Place, Clock] = {}
-        #: Whether the others have been heard since a partition was taken.
+        #: Whether the others have been heard since a partition was taken or left.
         self._has_heard = False
 
     @property
@@ -136,6 +136,7 @@ class Alignment:
                 del self._reached[place], self._quiet_s[place]
                 self._heads.pop(place, None)
                 self._said.pop(place, None)
+                self._has_heard = False
 
     def arrived(self, place: Place) -> None:
         """Note that records came."""
@@ -198,7 +199,7 @@ class Alignment:
     def limit(self, topic: str) -> int:
         """Return the event time before which a topic's records may be processed.
 
-        Nothing is, once a partition was taken, until the others have been heard.
+        Nothing is, once a partition was taken or left, until the others have been heard.
         """
         if not self.is_on:
             return NO_LIMIT

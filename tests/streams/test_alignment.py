@@ -126,7 +126,7 @@ def test_nothing_goes_on_before_the_others_have_been_heard(make: Make, clock: Ti
     new.own(A, is_caught_up=False)
     new.hold(A, START + DAY_MS)
     assert new.limit("events") <= START
-    new.hear({f: said(clock, START) for f in [B]})
+    new.hear({B: said(clock, START)})
     assert new.limit("events") == START + GRACE_MS + 1
     new.own(C, is_caught_up=True)
     assert new.limit("events") <= START
@@ -230,6 +230,7 @@ def test_a_partition_that_leaves_holds_until_its_next_owner_is_heard(
     mine.hold(B, START + DAY_MS)
     mine.leave("events")
     assert mine.mine() == {}
+    assert mine.limit("labels") == 0
     mine.own(B, is_caught_up=False)
     mine.hold(B, START + DAY_MS)
     mine.hear({A: said(clock, START)})
@@ -244,6 +245,7 @@ def test_a_partition_that_another_owns_is_spoken_of_no_more(make: Make, clock: T
     mine.hold(B, START + DAY_MS)
     mine.leave("events", [0])
     assert mine.mine().keys() == mine.news().keys() == {B}
+    assert mine.limit("events") == 0
     mine.hear({A: said(clock, START + DAY_MS)})
     assert mine.limit("events") > START + DAY_MS
 
