@@ -171,9 +171,15 @@ class RiskApp(faust.App):
             tp.topic,
         )
 
-    def before_revoked(self) -> None:
-        """Let a batch that waits for a server go, since its partitions leave."""
+    async def before_revoked(self) -> None:
+        """Finish the batch at hand, or give it up where it waits for a server; take no other.
+
+        What waited for slower partitions is their next owners', who would be fenced by it.
+        """
         self.pipeline.retries.interrupt()
+        for lane in self.pipeline.lanes.values():
+            async with lane.lock:
+                lane.leave_all()
 
     async def on_stop(self) -> None:
         """Finish the batch at hand, or give it up where it waits for a server that is away."""
@@ -233,9 +239,12 @@ class RiskApp(faust.App):
                 async with asyncio.timeout(_ALIGN_EVERY_S if is_waiting else _LISTEN_EVERY_S):
                     await self._has_news.wait()
             self._has_news.clear()
-            # Whatever else needs the store says so where it is away.
-            with suppress(Unavailable):
+            try:
                 await self.pipeline.share_clocks()
+            except Unavailable:
+                # Whatever else needs the store says so.
+                await self.sleep(_LISTEN_EVERY_S)
+                continue
             for lane in lanes:
                 if lane.waiting:
                     await self._go_on(lane, lane.advance)
