@@ -26,6 +26,7 @@ from riskstream.options import (
     print_json,
     run_async,
     settings_of,
+    tell_unused_labels,
 )
 from streams.log import set_up_logging
 from streams.replay import Progress as Replayed
@@ -66,11 +67,12 @@ def replay(
     factor = _factor(speed)
     settings = settings_of(config, bundle, field)
     set_up_logging("WARNING")
-    schema = load_bundle(settings).manifest.schema
-    history = open_history(file, schema, settings, Period(start, until))
+    loaded = load_bundle(settings)
+    history = open_history(file, loaded.manifest.schema, settings, Period(start, until))
     delay_ms = parse_duration("--labels-delay", labels_delay)
     if delay_ms is not None:
         labels_of(history, file, "a history for --labels-delay")
+        tell_unused_labels(loaded)
     last = Replayed(0, len(history), parse_time("--from", start) or 0)
     with _bar() as bar:
         shown = _Shown(bar, last)
