@@ -59,9 +59,9 @@ def backfill(
 ) -> None:
     """Load what a history amounts to, so that the first event is scored with it.
 
-    The states of all accounts and the buckets of all shared entities are computed
-    without Kafka, loaded beside those in use, and switched to at the end. Stop the
-    workers before. A backfill that was interrupted goes on where it was.
+    The states of all accounts and the buckets of all shared entities are
+    computed without Kafka, loaded beside those in use, and switched to at the
+    end. Stop the workers before. An interrupted backfill goes on where it was.
 
     [bold]Examples[/bold]
 
