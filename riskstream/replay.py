@@ -48,8 +48,8 @@ def replay(
 ) -> None:
     """Stream a history into the transactions topic, in the order of event time.
 
-    With --labels-delay the file's labels follow on their topic, each when it would
-    have been known.
+    With --labels-delay the file's labels follow on their topic, each when it
+    would have been known.
 
     An interrupted replay prints the time to go on from with --from. Events that
     were published twice are scored once: the repeats are marked as duplicates.

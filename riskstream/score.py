@@ -61,8 +61,8 @@ def score(
 ) -> None:
     """Score a history without Kafka or Redis: the same scores as the stream gives.
 
-    With --labels-delay each score knows the labels that were known at its event, as
-    in a stream whose labels come so late. Without it no label is known.
+    With --labels-delay each score knows the labels that were known at its event,
+    as in a stream whose labels come so late. Without it no label is known.
 
     [bold]Examples[/bold]
 
