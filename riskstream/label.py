@@ -46,7 +46,8 @@ def label(
     """Publish labels, so that later scores know of them.
 
     A later label for the same event replaces the earlier one. A label that cannot
-    be used, such as one for an unknown event, becomes a dead letter.
+    be used, such as one for an unknown event, becomes a dead letter with its
+    reason.
 
     [bold]Examples[/bold]
 
