@@ -43,12 +43,15 @@ class RingTable:
             event_time_ms: int64 ``[n]``.
         """
         different, index = np.unique(entities, return_inverse=True)
-        return ring.read(self.shared, self._rings[self._find(different)][index], event_time_ms)
+        # First, since it may make room.
+        places = self._find(different)[index]
+        return ring.read(self.shared, self._rings[places], event_time_ms)
 
     def add(self, additions: Additions) -> None:
         """Add to buckets."""
         different, index = np.unique(additions.entities, return_inverse=True)
-        ring.add(self.shared, self._rings, self._find(different)[index], additions)
+        places = self._find(different)[index]
+        ring.add(self.shared, self._rings, places, additions)
 
     def rings(self) -> Iterator[tuple[int, bytes]]:
         """Yield each entity's hash and its encoded ring."""

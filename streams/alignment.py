@@ -21,6 +21,9 @@ Place = tuple[str, int]
 #: A clock is told again after so long.
 _REPEAT_MS = 500
 
+#: Records no older than this are of the present.
+_LIVE_MS = 3_600_000
+
 #: Nothing is held back.
 NO_LIMIT = 2**62
 
@@ -246,7 +249,7 @@ class Alignment:
             return NO_LIMIT
         if not self._has_heard:
             return 0
-        is_live = oldest_ms >= now_ms() - self._grace_ms
+        is_live = oldest_ms >= now_ms() - _LIVE_MS
         if topic == self._events_topic:
             return limit_of(self._shared, self.slowest(is_live=is_live), self._grace_ms)
         reached = self.slowest(events_only=True, is_live=is_live)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -40,7 +41,7 @@ class Content(Protocol):
 ContentT = TypeVar("ContentT", bound=Content)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch(Generic[ContentT]):
     """Records, partition after partition, and what they say.
 
@@ -59,17 +60,17 @@ class Batch(Generic[ContentT]):
     def __len__(self) -> int:
         return len(self.records)
 
-    @property
+    @cached_property
     def partitions(self) -> NDArray[np.int64]:
         """The partition of each record; int64 ``[n]``."""
         return self._each(lambda record: record.partition)
 
-    @property
+    @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """The offset of each record; int64 ``[n]``."""
         return self._each(lambda record: record.offset)
 
-    @property
+    @cached_property
     def published_ms(self) -> NDArray[np.int64]:
         """When each record was published, in ms since 1970; int64 ``[n]``."""
         return self._each(lambda record: record.timestamp)
@@ -79,7 +80,7 @@ class Batch(Generic[ContentT]):
         """For each partition, the offset after its last record."""
         return {record.partition: record.offset + 1 for record in self.records}
 
-    @property
+    @cached_property
     def heads(self) -> dict[int, int]:
         """For each partition, the event time of its first record that could be read."""
         rows = self.content.rows
@@ -99,13 +100,13 @@ class Batch(Generic[ContentT]):
         late = self.content.rows[self.content.time_ms >= limit_ms]
         if not len(late) and not blocked & self.epochs.keys():
             return self, self.part(np.zeros(len(self), dtype=np.bool_))
-        first = dict.fromkeys(blocked, -1)
-        for row in late.tolist():
-            first.setdefault(self.records[row].partition, row)
-        end = len(self)
-        before = np.array(
-            [row < first.get(each.partition, end) for row, each in enumerate(self.records)]
-        )
+        partitions = self.partitions
+        first = np.full(int(partitions.max()) + 1, len(self))
+        np.minimum.at(first, partitions[late], late)
+        first[[each for each in blocked if each < len(first)]] = -1
+        before = np.arange(len(self)) < first[partitions]
+        if not before.any():
+            return self.part(before), self
         return self.part(before), self.part(~before)
 
     def without(self, is_left: Callable[[int, int], bool]) -> Batch[ContentT]:

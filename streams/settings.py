@@ -178,7 +178,7 @@ class Labels(Section):
 class Alignment(Section):
     """Keeping partitions together in event time, where the stream runs faster than life."""
 
-    grace_s: Annotated[float, Field(ge=0, le=31_536_000)] = 3_600.0
+    grace_s: Annotated[float, Field(ge=0, le=31_536_000)] = 86_400.0
     """How far, in event time, a partition may be ahead of the slowest before it is paused."""
     idle_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
     """A partition from which nothing came for so long holds up nobody."""

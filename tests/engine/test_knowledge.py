@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
+from engine.buckets import Additions
 from engine.bundle import Bundle
 from engine.columns import Columns
 from engine.decode import Decoder
 from engine.device import Device
 from engine.errors import BundleError
-from engine.knowledge import Knowledge
+from engine.knowledge import Knowledge, RingTable
 from engine.offline import OfflineScorer
 from engine.schema import Field, FieldType, Role, Schema
 from engine.scorer import Scorer
@@ -203,6 +204,22 @@ def test_an_event_without_its_entity_neither_adds_nor_reads() -> None:
         read = knowledge.read(part)[TERMINAL.input]
         knowledge.add_events(part, np.ones(len(part), dtype=np.bool_))
     assert read[:, :, 0].sum(axis=1).tolist() == [0, 1]
+
+
+def test_there_is_room_for_any_number_of_entities() -> None:
+    table = RingTable(TERMINAL)
+    entities = np.arange(5_000) * 7 - 10_000
+    for start in (0, 1_000, 1_500):
+        some = entities[start:]
+        ones = np.ones((len(some), 4), dtype=np.float32)
+        table.add(Additions(some, np.full(len(some), 20_000), ones))
+    day_after = np.full(5_000, 20_001 * DAY_MS + 2 * HOUR_MS)
+    counts = table.read(entities, day_after)[:, 0, 0]
+    assert counts[:1_000].tolist() == [1] * 1_000
+    assert counts[1_000:1_500].tolist() == [2] * 500
+    assert counts[1_500:].tolist() == [3] * 3_500
+    strangers = np.arange(20_000) + 1_000_000
+    assert not table.read(strangers, np.full(20_000, day_after[0])).any()
 
 
 def test_features_are_given_where_they_are_asked_for(scorer: Scorer) -> None:
