@@ -89,6 +89,8 @@ class Alignment:
         grace_ms: how far, in event time, a partition may be ahead of the slowest.
         idle_s: a partition that has been read to its end for so long has nothing to read.
         stale_s: another worker that has said nothing for so long holds up nobody.
+        places: all partitions that there are. One that nobody has ever said anything of holds up
+            the others at the start: its worker may be starting too.
     """
 
     def __init__(
@@ -98,10 +100,12 @@ class Alignment:
         grace_ms: int,
         idle_s: float,
         stale_s: float,
+        places: Iterable[Place] = (),
     ) -> None:
         self._shared = shared
         self._events_topic = events_topic
         self._grace_ms, self._idle_s, self._stale_ms = grace_ms, idle_s, round(stale_s * 1000)
+        self._places = frozenset(places)
         self._started_ms = _now_ms()
         self._reached: dict[Place, int | None] = {}
         self._heads: dict[Place, int] = {}
@@ -184,15 +188,19 @@ class Alignment:
 
     def slowest(self, events_only: bool = False) -> int:
         """Return the event time that all partitions have reached, in ms since 1970."""
-        oldest_ms = _now_ms() - self._stale_ms
-        heard = {
+        now_ms = _now_ms()
+        oldest_ms = now_ms - self._stale_ms
+        clocks = {
             place: clock
             for place, clock in self._others.items()
             if max(clock.said_ms, self._started_ms) >= oldest_ms
-        }
+        } | self.mine()
+        if self._started_ms >= oldest_ms:
+            unheard = self._places - clocks.keys()
+            clocks |= dict.fromkeys(unheard, Clock(None, False, now_ms))
         return slowest(
             clock
-            for place, clock in {**heard, **self.mine()}.items()
+            for place, clock in clocks.items()
             if not events_only or place[0] == self._events_topic
         )
 

@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from streams.embedded.broker import EmbeddedBroker
 from streams.embedded.kafka import ApacheKafka, why_not
 from streams.embedded.valkey import EmbeddedValkey
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("riskstream", deadline=None)
+hypothesis.settings.load_profile("riskstream")
 
 
 @pytest.fixture(scope="session")
