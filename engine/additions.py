@@ -14,6 +14,9 @@ from engine.hashing import hash_strings
 from engine.schema import Schema
 from engine.shared import Measure, Quantity, SharedEntity, Source
 
+#: Amounts beyond it, either way, are added as this: float32 holds 100 million of it.
+LARGEST = np.float32(1e30)
+
 
 @dataclass(frozen=True, slots=True)
 class Labels:
@@ -94,11 +97,14 @@ class Labels:
 
 
 def amounts_of(schema: Schema, columns: Columns) -> NDArray[np.float32]:
-    """Return the events' amounts; zeros for a schema without one. float32 ``[n]``."""
+    """Return the events' amounts; zeros for a schema without one. float32 ``[n]``.
+
+    They are cut off at :data:`LARGEST`, so that no event makes its entities' sums infinite.
+    """
     if schema.amount is None:
         return np.zeros(len(columns), dtype=np.float32)
     amounts: NDArray[np.float32] = columns.values[schema.amount.name]
-    return amounts
+    return np.clip(amounts, -LARGEST, LARGEST)
 
 
 def present(schema: Schema, shared: SharedEntity, hashes: NDArray[np.int64]) -> NDArray[np.bool_]:

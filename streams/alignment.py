@@ -111,6 +111,8 @@ class Alignment:
         grace_ms: how far, in event time, a partition may be ahead of the slowest.
         idle_s: a partition that has been read to its end for so long has nothing to read.
         stale_s: another worker that has said nothing for so long holds up nobody.
+        places: all partitions that there are. One that nobody has ever said anything of holds up
+            the others at the start: its worker may be starting too.
     """
 
     def __init__(
@@ -120,11 +122,13 @@ class Alignment:
         grace_ms: int,
         idle_s: float,
         stale_s: float,
+        places: Iterable[Place] = (),
     ) -> None:
         self._shared = shared
         self._events_topic = events_topic
         self._grace_ms, self._idle_ms = grace_ms, round(idle_s * 1000)
         self._stale_ms = round(stale_s * 1000)
+        self._places = frozenset(places)
         self._started_ms = self._busy_ms = self._arrived_ms = now_ms()
         self._reached: dict[Place, int | None] = {}
         self._heads: dict[Place, int] = {}
@@ -223,15 +227,19 @@ class Alignment:
             events_only: whether only partitions of events count.
             is_live: whether a partition that has been read to its end holds up nobody at all.
         """
-        oldest_ms = now_ms() - self._stale_ms
-        heard = {
+        now = now_ms()
+        oldest_ms = now - self._stale_ms
+        clocks = {
             place: clock
             for place, clock in self._others.items()
             if max(clock.said_ms, self._started_ms) >= oldest_ms
-        }
+        } | self.mine()
+        if self._started_ms >= oldest_ms:
+            unheard = self._places - clocks.keys()
+            clocks |= dict.fromkeys(unheard, Clock(None, None, now))
         return slowest(
             clock
-            for place, clock in {**heard, **self.mine()}.items()
+            for place, clock in clocks.items()
             if (not events_only or place[0] == self._events_topic)
             and not (clock.quiet_ms is not None if is_live else self._is_idle(clock))
         )

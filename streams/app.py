@@ -269,7 +269,7 @@ class RiskApp(faust.App):
             self.settings.topics.labels: self.metrics.label_lag,
         }
         for tp in self.batches.assignment():
-            end = self.batches.highwater(tp)
+            end = self.batches.end_of(tp)
             position = self.pipeline.lanes[tp.topic].stored(tp.partition)
             position = self.batches.starts.get(tp) if position is None else position
             if end is not None and position is not None:

@@ -49,14 +49,16 @@ class Pipeline:
         self.retries = Retries(metrics)
         self._stores, self._publisher = stores, publisher
         kinds, topics, aligned = scorer.manifest.shared, settings.topics, settings.alignment
+        reader = new_label_reader(settings, decoder, scorer)
+        read = [topics.transactions, *([topics.labels] if reader.is_needed else [])]
         self.alignment = Alignment(
             kinds,
             topics.transactions,
             round(aligned.grace_s * 1000),
             aligned.idle_s,
             aligned.stale_s,
+            [(topic, at) for topic in read for at in range(publisher.partitions[topic])],
         )
-        reader = new_label_reader(settings, decoder, scorer)
         shared = SharedState(decoder.schema, kinds, stores.shared, reader, self.retries, metrics)
         events = Processor(
             settings, decoder, scorer, stores.events, shared, publisher, self.retries, metrics

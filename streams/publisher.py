@@ -34,7 +34,7 @@ class Publisher:
     ) -> None:
         self._producer = producer
         self._broker = broker
-        self._partitions = partitions
+        self.partitions = partitions
 
     async def publish(self, topics: Outputs) -> None:
         """Publish records and return once every one is acknowledged; see :meth:`delivery`.
@@ -71,7 +71,7 @@ class Publisher:
     def _by_partition(
         self, topic: str, parts: Sequence[tuple[int | None, Iterable[Record]]]
     ) -> Mapping[int, list[Record]]:
-        n = self._partitions[topic]
+        n = self.partitions[topic]
         by_partition: dict[int, list[Record]] = defaultdict(list)
         for partition, records in parts:
             if partition is not None:

@@ -125,6 +125,16 @@ class BatchConsumer(driver.Consumer):
         self.starts = starts
         return starts
 
+    def end_of(self, tp: TP) -> int | None:
+        """Return a partition's end as its last fetch told it; None where it told none.
+
+        Partitions leave in the thread of the client, at any moment.
+        """
+        try:
+            return cast(int | None, self.highwater(tp))
+        except AssertionError:
+            return None
+
     def is_caught_up(self, tp: TP) -> bool:
         """Whether a partition has been read to its end, as far as the last fetch of it tells.
 
@@ -133,7 +143,7 @@ class BatchConsumer(driver.Consumer):
         is_open = any(each.topic == tp.topic and tp.partition in each.parts for each in self._open)
         if is_open or tp in self._rewinds:
             return False
-        end, at = self.highwater(tp), self._next.get(tp, self.starts.get(tp))
+        end, at = self.end_of(tp), self._next.get(tp, self.starts.get(tp))
         return bool(end is not None and at is not None and at >= end)
 
     async def held(self, partitions: Iterable[TP], exact_ends: bool) -> dict[TP, Held]:
@@ -277,7 +287,9 @@ class BatchConsumer(driver.Consumer):
         for partition, batch in records.items():
             if batch and (active is None or partition in active):
                 by_topic[partition.topic][partition.partition] = batch
-                self.app.monitor.track_tp_end_offset(partition, self.highwater(partition))
+                end = self.end_of(partition)
+                if end is not None:
+                    self.app.monitor.track_tp_end_offset(partition, end)
         on_records: Callable[[Iterable[TP]], None] | None = getattr(self.app, "on_records", None)
         if on_records is not None:
             on_records(TP(topic, each) for topic, parts in by_topic.items() for each in parts)

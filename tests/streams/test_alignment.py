@@ -193,6 +193,24 @@ def test_who_starts_waits_for_those_that_may_be_starting_too(make: Make, clock: 
     assert mine.limit("events") > START + DAY_MS
 
 
+def test_a_partition_that_nobody_has_spoken_of_holds_the_others_at_the_start(
+    make: Make, clock: Time
+) -> None:
+    mine = Alignment(SHARED, "events", GRACE_MS, idle_s=1.0, stale_s=60.0, places=[A, B, LABELS])
+    mine.own(A, is_caught_up=False)
+    mine.hold(A, START)
+    mine.hear({})
+    assert mine.limit("events") < START
+    mine.hear({B: said(clock, START)})
+    assert mine.limit("events") < START
+    assert mine.limit("labels") == START + 1
+    mine.hear({B: said(clock, START), LABELS: said(clock, None, is_idle=True)})
+    assert mine.limit("events") == START + GRACE_MS + 1
+    mine.hear({})
+    clock.s += 61
+    assert mine.limit("events") == START + GRACE_MS + 1
+
+
 def test_labels_are_taken_up_to_the_slowest_partition_of_events(make: Make, clock: Time) -> None:
     mine = make(A, LABELS)
     mine.hold(A, START)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -14,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import buckets as ring
-from engine.additions import Labels
+from engine.additions import Labels, of_events
 from engine.columns import Columns
 from engine.decode import Decoder
 from engine.labels import LabelReader
 from engine.schema import Field, FieldType, Role, Schema
+from engine.shared import Measure, Quantity, Source
 from streams.metrics import Metrics
 from streams.retries import Retries
 from streams.shared import Part, SharedState
@@ -108,10 +110,10 @@ def labels_of(columns: Columns) -> Labels:
     return Labels.of(SCHEMA, columns, positive, columns.event_time_ms + 60_000)
 
 
-Source = Columns | Labels
+Added = Columns | Labels
 
 
-def part(mine: SharedState, source: Source, piece: slice, counted: Any = None) -> Part:
+def part(mine: SharedState, source: Added, piece: slice, counted: Any = None) -> Part:
     """What one batch adds: the offsets are the places in the source."""
     offsets = np.arange(piece.start, piece.stop)
     if isinstance(source, Labels):
@@ -122,7 +124,7 @@ def part(mine: SharedState, source: Source, piece: slice, counted: Any = None) -
     return Part(piece.start, piece.stop, content)
 
 
-async def add_all(mine: SharedState, source: Source, cuts: Sequence[int], since: int = 0) -> None:
+async def add_all(mine: SharedState, source: Added, cuts: Sequence[int], since: int = 0) -> None:
     await mine.own(TOPIC, [PARTITION])
     for piece in pieces(len(source), cuts):
         first = max(piece.start, since)
@@ -137,7 +139,7 @@ async def rings_of(store: SharedStore) -> dict[str, dict[int, bytes]]:
     }
 
 
-async def once(source: Source) -> dict[str, dict[int, bytes]]:
+async def once(source: Added) -> dict[str, dict[int, bytes]]:
     store = MemorySharedStore(SHARED, SHARDS)
     await add_all(state(store), source, [])
     return await rings_of(store)
@@ -161,7 +163,7 @@ def test_a_crash_between_shards_and_other_batches_afterwards_add_once(
     made: int,
     is_label: bool,
 ) -> None:
-    source: Source = labels_of(events_of(terminals)) if is_label else events_of(terminals)
+    source: Added = labels_of(events_of(terminals)) if is_label else events_of(terminals)
 
     async def check(store: SharedStore) -> None:
         dying = state(Dying(store, calls, made))
@@ -196,7 +198,7 @@ def test_two_owners_add_once(
     turns: list[bool],
     is_label: bool,
 ) -> None:
-    source: Source = labels_of(events_of(terminals)) if is_label else events_of(terminals)
+    source: Added = labels_of(events_of(terminals)) if is_label else events_of(terminals)
 
     async def check(store: SharedStore) -> None:
         owners = [(state(store), pieces(len(source), each)) for each in (cuts, others)]
@@ -315,6 +317,25 @@ def test_an_event_without_its_entity_neither_adds_nor_reads(opened: Opened) -> N
         assert inputs[TERMINAL.input].sum(axis=(1, 2)).tolist() == [0.0, 28.0, 0.0, 0.0]
         # The account is there all the same, with four frauds.
         assert inputs[ACCOUNT.input].sum(axis=(1, 2)).tolist() == [4.0] * 4
+
+    run(opened, check)
+
+
+def test_huge_amounts_leave_finite_sums(opened: Opened) -> None:
+    values = [
+        orjson.dumps(payment(transaction_id=f"t{at}", amount=amount))
+        for at, amount in enumerate([3e38, 3e38, 3e38, 1.0])
+    ]
+    columns = Decoder(SCHEMA).decode(values, NOW_MS).columns
+    money = replace(TERMINAL, quantities=(Quantity("money", Source.EVENT, Measure.AMOUNT),))
+    assert np.isfinite(of_events(SCHEMA, money, columns, np.ones(4, np.bool_)).amounts).all()
+
+    async def check(store: SharedStore) -> None:
+        mine = state(store)
+        await mine.own(TOPIC, [PARTITION])
+        await mine.add(TOPIC, {PARTITION: part(mine, columns, slice(0, 4))})
+        found = (await mine.read(shifted(columns, 2 * DAY_MS)))[TERMINAL.input]
+        assert found[0].sum(axis=0).tolist() == [4.0, 1.0, 0.0, 0.0]
 
     run(opened, check)
 
