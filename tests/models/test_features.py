@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ConfigError
+from engine.shared import Measure, Quantity, SharedEntity, Source
 from models.features.registry import FEATURES, build_feature
 from models.scorer import Scorer
 from tests.models import reference as plain
@@ -83,6 +84,22 @@ def expected(events: list[plain.Event]) -> np.ndarray[Any, Any]:
     return np.array(rows, dtype=np.float64)
 
 
+TERMINAL = SharedEntity(
+    name="terminal",
+    field="terminal",
+    bucket_s=21_600,
+    buckets=120,
+    grace_s=3_600,
+    quantities=(
+        Quantity("known", Source.LABEL, Measure.COUNT),
+        Quantity("frauds", Source.LABEL, Measure.POSITIVE),
+    ),
+)
+ENTITY_OPTIONS: dict[str, dict[str, Any]] = {
+    "entity_windows": {"entity": "terminal", "quantities": ["known"]},
+    "entity_rates": {"entity": "terminal", "positives": "frauds", "known": "known"},
+    "entity_recency": {"entity": "terminal", "positives": "frauds", "known": "known"},
+}
 SCORER = Scorer(SCHEMA, CONFIG.scorer).eval()
 
 
@@ -117,7 +134,7 @@ def test_a_window_beyond_the_ring_is_off_by_less_than_its_boundary_day() -> None
 
 def test_every_registered_feature_declares_what_it_makes() -> None:
     for name in FEATURES:
-        feature = build_feature(name, {})
+        feature = build_feature(name, ENTITY_OPTIONS.get(name, {}), (TERMINAL,))
         outputs = [each.name for each in feature.outputs]
         assert len(set(outputs)) == len(outputs) > 0
 

@@ -96,7 +96,7 @@ def test_the_contribution_of_all_groups_at_their_reference_is_zero() -> None:
     scorer = random_scorer()
     events, state = batch([1], [START_MS], [1], [30.0]), zeros(scorer, 1)
     scorer.reference.copy_(scorer.features(events, state, {})[0][0])
-    found = scorer.contributions(events, state, {})
+    found = scorer.explain(events, state, {}).contributions
     assert found.shape == (1, len(scorer.reasons))
     assert found.abs().max().item() < 1e-5
 

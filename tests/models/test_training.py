@@ -22,7 +22,7 @@ def usual_then(trained: TrainedScorer, amount: float) -> tuple[float, list[float
             events = batch([at], [time_ms], [at % 5], [38.0 + at % 5])
             state = scorer.step(events, state, {}).state
         events = batch([99], [time_ms + DAY_MS], [2], [amount])
-        pushed = scorer.contributions(events, state, {})[0].tolist()
+        pushed = scorer.explain(events, state, {}).contributions[0].tolist()
         return scorer.step(events, state, {}).score.item(), pushed
 
 
@@ -90,9 +90,10 @@ def test_a_setting_out_of_range_is_refused() -> None:
 
 
 def test_the_feature_table_is_what_step_sees_event_by_event() -> None:
-    columns, _ = planted_history(accounts=6, days=12)
+    columns, labels = planted_history(accounts=6, days=12)
     scorer = Scorer(SCHEMA, train_config().scorer).eval()
-    table = feature_table(scorer, columns, by_account(account_hashes(columns, SCHEMA)))
+    histories = by_account(account_hashes(columns, SCHEMA))
+    table = feature_table(scorer, columns, histories, labels, 2 * DAY_MS)
     states = {name: zeros(scorer, 1) for name in set(columns.accounts)}
     for row, account in enumerate(columns.accounts):
         events = {
