@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ class Reason(StrEnum):
     IN_THE_FUTURE = "in_the_future"
     WRONG_KEY = "wrong_key"
     NOT_SCORED = "not_scored"
+    UNKNOWN_EVENT = "unknown_event"
+    BEFORE_EVENT = "before_event"
+    OUTDATED = "outdated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +111,60 @@ class Decoded:
 
     columns: Columns
     rejects: list[Reject]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The rows of the events; int64 ``[n]``."""
+        return self.columns.rows
+
+    @property
+    def time_ms(self) -> NDArray[np.int64]:
+        """When each event happened; int64 ``[n]``."""
+        return self.columns.event_time_ms
+
+    def part(self, keep: NDArray[np.bool_]) -> Decoded:
+        """Return what became of some of the records, as if only these had been decoded.
+
+        Args:
+            keep: which records; bool ``[records]``.
+        """
+        moved = np.cumsum(keep) - 1
+        columns = self.columns.take(keep[self.rows])
+        return Decoded(replace(columns, rows=moved[columns.rows]), moved_rejects(self, keep))
+
+    @staticmethod
+    def joined(parts: Sequence[Decoded], sizes: Sequence[int]) -> Decoded:
+        """Return what became of one or more batches as one; ``sizes`` are their records."""
+        starts = np.cumsum([0, *sizes]).tolist()
+        return Decoded(
+            Columns.concatenate(
+                [each.columns.shifted(at) for each, at in zip(parts, starts, strict=False)]
+            ),
+            joined_rejects(parts, starts),
+        )
+
+
+class HasRejects(Protocol):
+    """A decoded batch."""
+
+    @property
+    def rejects(self) -> list[Reject]:
+        """What was refused of it."""
+        ...
+
+
+def moved_rejects(decoded: HasRejects, keep: NDArray[np.bool_]) -> list[Reject]:
+    """Return the rejects among the records that are kept, their rows counted among these."""
+    moved = (np.cumsum(keep) - 1).tolist()
+    return [
+        replace(each, row=moved[each.row]) for each in decoded.rejects if bool(keep[each.row])
+    ]
+
+
+def joined_rejects(parts: Sequence[HasRejects], starts: Sequence[int]) -> list[Reject]:
+    """Return the rejects of batches that follow each other, each from its start on."""
+    return [
+        replace(reject, row=reject.row + start)
+        for each, start in zip(parts, starts, strict=False)
+        for reject in each.rejects
+    ]

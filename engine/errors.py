@@ -9,6 +9,7 @@
     ├── DeviceError             the requested device cannot run the graph
     ├── HistoryError            a file of events cannot be read as one
     ├── EmbeddedServerError     a server started by riskstream itself did not come up
+    ├── StreamError             the stream cannot go on, and trying again would not help
     └── Unavailable             a server is not reachable
         ├── BrokerUnavailable   Kafka
         └── StoreUnavailable    Redis
@@ -45,6 +46,10 @@ class HistoryError(RiskstreamError):
 
 class EmbeddedServerError(RiskstreamError):
     """A server that riskstream starts itself did not come up or went down."""
+
+
+class StreamError(RiskstreamError):
+    """The stream cannot go on: topic and state do not fit, or a server refuses for good."""
 
 
 class Unavailable(RiskstreamError):

@@ -55,6 +55,11 @@ class RingTable:
         for entity, place in self._places.items():
             yield entity, self._rings[place].tobytes()
 
+    def encoded(self, entities: NDArray[np.int64]) -> list[bytes | None]:
+        """Return the encoded rings of entities, in their order; None for an unknown one."""
+        places = [self._places.get(each) for each in entities.tolist()]
+        return [None if place is None else self._rings[place].tobytes() for place in places]
+
     def _find(self, entities: NDArray[np.int64]) -> NDArray[np.int64]:
         places = self._places
         found = [places.setdefault(each, len(places)) for each in entities.tolist()]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Self
 
 from engine.errors import BundleError, SchemaError
@@ -71,6 +73,14 @@ class Manifest:
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def stored_digest(self) -> str:
+        """A digest of all that decides what a store's states and buckets mean."""
+        shared = [each.digest for each in self.shared]
+        if not shared:
+            return self.state.digest
+        return sha256(json.dumps([self.state.digest, shared]).encode()).hexdigest()[:12]
 
     def to_dict(self, files: Mapping[str, str]) -> dict[str, Any]:
         """Return the manifest as JSON holds it.

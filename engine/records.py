@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -43,6 +43,14 @@ class Times:
     published: NDArray[np.int64]
     received: int
     scored: int
+
+    def of(self, place: int) -> dict[str, int]:
+        """Return the times of one event as a record carries them."""
+        return {
+            "published_ms": int(self.published[place]),
+            "received_ms": self.received,
+            "scored_ms": self.scored,
+        }
 
 
 class Score(msgspec.Struct, gc=False, frozen=True):
@@ -82,7 +90,7 @@ class Encoder:
 
     def scores(self, columns: Columns, scored: Scored, times: Times) -> list[Record]:
         """Return one record for each of the ``n`` events, keyed by account."""
-        encode = self._encode
+        encode, n = self._encode, len(columns)
         rows = zip(
             event_ids("score", columns.accounts, columns.event_ids),
             columns.event_ids,
@@ -92,11 +100,11 @@ class Encoder:
             [_NAMES[each] for each in scored.decisions.tolist()],
             scored.duplicate.tolist(),
             scored.late.tolist(),
-            *(repeat(each) for each in self._model.values()),
+            *(repeat(each, n) for each in self._model.values()),
             times.published.tolist(),
-            repeat(times.received),
-            repeat(times.scored),
-            strict=False,
+            repeat(times.received, n),
+            repeat(times.scored, n),
+            strict=True,
         )
         return [
             Record(score.account.encode(), encode(score)) for score in (Score(*row) for row in rows)
@@ -120,35 +128,59 @@ class Encoder:
         picked = columns.take(np.array(places, dtype=np.int64))
         ids = event_ids("alert", picked.accounts, picked.event_ids)
         scores = _rounded(scored.scores)
-        return [
-            Record(
-                columns.accounts[place].encode(),
-                orjson.dumps(
-                    {
-                        "alert_id": alert_id,
-                        "event_id": columns.event_ids[place],
-                        "account": columns.accounts[place],
-                        "event_time_ms": int(columns.event_time_ms[place]),
-                        "score": scores[place],
-                        "decision": DECISIONS[scored.decisions[place]],
-                        "late": bool(scored.late[place]),
-                        "amount": self._amount_of(columns, place),
-                        "reasons": _reasons(scored, place),
-                        "event": orjson.Fragment(values[columns.rows[place]] or b"null"),
-                        **self._model,
-                        "published_ms": int(times.published[place]),
-                        "received_ms": times.received,
-                        "scored_ms": times.scored,
-                    }
-                ),
-            )
-            for alert_id, place in zip(ids, places, strict=True)
-        ]
+        records = []
+        for alert_id, place in zip(ids, places, strict=True):
+            head = {"alert_id": alert_id, **self._answer(columns, scored, scores, place)}
+            event = _event(values[columns.rows[place]] or b"null")
+            body = {**head, **event, **self._model, **times.of(place)}
+            records.append(Record(columns.accounts[place].encode(), orjson.dumps(body)))
+        return records
+
+    def _answer(
+        self, columns: Columns, scored: Scored, scores: Sequence[float], place: int
+    ) -> dict[str, Any]:
+        return {
+            "event_id": columns.event_ids[place],
+            "account": columns.accounts[place],
+            "event_time_ms": int(columns.event_time_ms[place]),
+            "score": scores[place],
+            "decision": DECISIONS[scored.decisions[place]],
+            "late": bool(scored.late[place]),
+            "amount": self._amount_of(columns, place),
+            "reasons": _reasons(scored, place),
+        }
 
     def _amount_of(self, columns: Columns, place: int) -> float | None:
         if self._amount is None:
             return None
         return float(str(columns.values[self._amount.name][place]))
+
+
+def without_event(alert: Record) -> Record | None:
+    """Return an alert that was too large for its topic without its event, and with a mark.
+
+    Returns:
+        None where it has no event to leave out.
+    """
+    body = orjson.loads(alert.value or b"{}")
+    if "event" not in body and "event_text" not in body:
+        return None
+    body.pop("event", None)
+    body.pop("event_text", None)
+    body["event_too_large"] = True
+    return alert._replace(value=orjson.dumps(body))
+
+
+def _event(value: bytes) -> dict[str, Any]:
+    """Return an event as an alert carries it: as it came, or as a text where parsers would fail.
+
+    An event's other fields are not read when it is scored, and may hold such as 1e999.
+    """
+    try:
+        orjson.loads(b"[" + value + b"]")  # as deep as it will be in the alert
+    except orjson.JSONDecodeError:
+        return {"event_text": value.decode("utf-8", "replace")}
+    return {"event": orjson.Fragment(value)}
 
 
 def _reasons(scored: Scored, place: int) -> list[dict[str, str | float]]:

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from engine.values import MAX_TIME_MS
 from riskstream.options import format_time
 
 STYLES = {"approve": "green", "review": "yellow", "decline": "bold red"}
 _REASONS = 2
+
+
+class _Reason(msgspec.Struct):
+    text: str
+
+
+class _Shown(msgspec.Struct):
+    """What is shown of an alert."""
+
+    event_time_ms: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS)]
+    decision: str
+    account: str
+    score: float
+    reasons: list[_Reason]
+    amount: float | None = None
+
+
+def fault_of(body: dict[str, Any]) -> str | None:
+    """Return what a JSON object lacks to be shown as an alert; None where it lacks nothing.
+
+    >>> fault_of({"event_time_ms": "yesterday"})
+    'Expected `int`, got `str` - at `$.event_time_ms`'
+    """
+    try:
+        msgspec.convert(body, _Shown)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return None
 
 
 def alert_table(alerts: Iterable[dict[str, Any]], title: str | None = None) -> Table:

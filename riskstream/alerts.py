@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import re
 import time
-from collections import deque
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.live import Live
 
 from engine.errors import ConfigError
+from riskstream.alert_feed import AlertFeed
 from riskstream.alert_table import alert_line, alert_table
 from riskstream.options import (
     ConfigOption,
     JsonOption,
+    err,
     out,
     parse_time,
     print_json,
     run_async,
     settings_of,
 )
-from streams.feed import Feed, open_feed
+from streams.feed import Entry, open_feed
 from streams.kafka import ensure_topics
 from streams.log import set_up_logging
 from streams.settings import Settings
@@ -86,39 +87,35 @@ async def _follow(
     await ensure_topics(settings)
     async with open_feed(settings, [settings.topics.alerts], since_ms) as feed:
         if out.is_terminal and not json:
-            await _show_live(feed, once, decision)
+            await _show_live(AlertFeed(feed, decision, once))
         else:
-            await _print(feed, once, decision, json)
+            await _print(AlertFeed(feed, decision, once, _tell), json)
 
 
-async def _show_live(feed: Feed, once: bool, decision: str | None) -> None:
-    newest: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+async def _show_live(feed: AlertFeed) -> None:
+    newest: list[Entry] = []
     seen = 0
-    with Live(console=out, auto_refresh=False, screen=not once) as live:
-        while True:
-            found = await _poll(feed, decision)
+    with Live(console=out, auto_refresh=False, screen=not feed.once) as live:
+        async for found in feed.batches():
             seen += len(found)
-            newest.extendleft(found)
-            shown = list(newest)[: max(out.height - 4, 1)]
-            live.update(alert_table(shown, f"{seen:,} alerts, newest first"), refresh=True)
-            if once and not found and await feed.at_end():
-                return
+            newest = sorted([*reversed(found), *newest], key=_published_ms, reverse=True)[:_KEPT]
+            shown = [entry.body for entry in newest[: max(out.height - 4, 1)]]
+            away = "; Kafka is away" if feed.away else ""
+            live.update(alert_table(shown, f"{seen:,} alerts, newest first{away}"), refresh=True)
 
 
-async def _print(feed: Feed, once: bool, decision: str | None, json: bool) -> None:
-    while True:
-        found = await _poll(feed, decision)
-        for alert in found:
+def _published_ms(entry: Entry) -> int:
+    return entry.published_ms
+
+
+def _tell(line: str) -> None:
+    err.print(line, markup=False)
+
+
+async def _print(feed: AlertFeed, json: bool) -> None:
+    async for found in feed.batches():
+        for entry in found:
             if json:
-                print_json(alert)
+                print_json(entry.body)
             else:
-                out.print(alert_line(alert), markup=False)
-        if once and not found and await feed.at_end():
-            return
-
-
-async def _poll(feed: Feed, decision: str | None) -> list[dict[str, Any]]:
-    entries = await feed.poll()
-    return [
-        entry.body for entry in entries if decision is None or entry.body["decision"] == decision
-    ]
+                out.print(alert_line(entry.body), markup=False)

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import typer
-from rich.progress import track
+from numpy.typing import NDArray
 
+from engine.bundle import Bundle
 from engine.columns import Columns
-from engine.decode import Decoder, Limits
 from engine.errors import HistoryError
 from engine.history import History
-from engine.offline import OfflineScorer
+from engine.manifest import Thresholds
+from riskstream.histories import Period, labels_of, open_history, score_history
 from riskstream.options import (
     BundleOption,
     ConfigOption,
     FieldOption,
     JsonOption,
     UntilOption,
-    err,
     load_bundle,
-    map_fields,
     out,
     parse_time,
     print_json,
     settings_of,
 )
 from riskstream.train import require_training
-from streams.worker import new_scorer
+from streams.settings import Settings
 
-_CHUNK = 4_096
+Floats: TypeAlias = NDArray[np.float32]
 
 #: Frauds from so long before the judged period on make their cards known: the training week and
 #: the week that its labels take, in the Handbook's protocol.
@@ -64,57 +62,43 @@ def evaluate(
       riskstream evaluate raw.csv -c config/handbook.toml --from 2018-08-08 --json
     """
     require_training()
-    from models.evaluation import compromised
-    from models.evaluation import evaluate as judge
-
-    settings = settings_of(config, bundle)
+    settings = settings_of(config, bundle, field)
     loaded = load_bundle(settings)
+    history = open_history(file, loaded.manifest.schema, settings, Period(until=until))
+    labels = labels_of(history, file, "an evaluation")
     start_ms = parse_time("--from", start) or 0
-    schema = map_fields(loaded.manifest.schema, settings, field)
-    history = History.open(file, schema, None, parse_time("--until", until))
-    if history.labels is None:
-        path = schema.label.path if schema.label else "label"
-        raise HistoryError(
-            f"an evaluation must have labels, however: {file.name} has no column {path!r}; "
-            "map it with --field"
-        )
     if not len(history) or history.event_time_ms[-1] < start_ms:
         raise HistoryError(
             f"an evaluation must have events to judge, however: {file.name} has none in the time "
             "of --from and --until"
         )
-    offline = OfflineScorer(Decoder(schema, Limits()), new_scorer(settings, loaded))
-    scores, columns = _score(offline, history)
-    labels = history.labels[columns.rows]
-    judged = columns.event_time_ms >= start_ms
-    known = compromised(columns, labels, since_ms=start_ms - _KNOWN_SINCE_MS)
-    metrics = judge(
-        scores,
-        labels,
-        columns,
-        thresholds=loaded.manifest.thresholds,
-        keep=judged & ~known,
-    )
+    scores, columns = _score(history, loaded, settings)
+    figures = _judge(scores, columns, labels[columns.rows], loaded.manifest.thresholds, start_ms)
     if json:
-        print_json(metrics.to_dict())
-        return
-    _print(metrics.to_dict())
+        print_json(figures)
+    else:
+        _print(figures)
 
 
-def _score(
-    offline: OfflineScorer, history: History
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.float32]], Columns]:
+def _score(history: History, bundle: Bundle, settings: Settings) -> tuple[Floats, Columns]:
+    """Return the scores, float32 ``[n]``, and the ``n`` events that could be scored."""
     scores, parts, first = [], [], 0
-    now_ms = time.time_ns() // 1_000_000
-    steps = -(-len(history) // _CHUNK)
-    for chunk in track(
-        history.chunks(_CHUNK), "scoring", steps, console=err, disable=not err.is_terminal
-    ):
-        batch = offline.score(chunk.values, now_ms)
+    for chunk, batch in score_history(history, bundle, settings):
         scores.append(batch.scored.scores)
         parts.append(batch.columns.shifted(first))
         first += len(chunk)
     return np.concatenate(scores), Columns.concatenate(parts)
+
+
+def _judge(
+    scores: Floats, columns: Columns, labels: Floats, thresholds: Thresholds, start_ms: int
+) -> dict[str, Any]:
+    """Return the figures of the events from ``start_ms`` on whose cards are not known."""
+    from models.evaluation import compromised, evaluate
+
+    known = compromised(columns, labels, since_ms=start_ms - _KNOWN_SINCE_MS)
+    judged = (columns.event_time_ms >= start_ms) & ~known
+    return evaluate(scores, labels, columns, thresholds=thresholds, keep=judged).to_dict()
 
 
 def _print(figures: dict[str, Any]) -> None:

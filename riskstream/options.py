@@ -15,7 +15,6 @@ from rich.console import Console
 
 from engine.bundle import Bundle
 from engine.errors import ConfigError
-from engine.schema import Schema
 from models.packs.registry import pack_folder
 from streams.configuration import CONFIG_VARIABLE, load_settings
 from streams.settings import Settings
@@ -60,10 +59,16 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 def settings_of(
     config: Path | None,
     bundle: Path | None = None,
+    fields: Sequence[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Read the configuration, with what the command line says over it."""
+    """Read the configuration, with what the command line says over it.
+
+    Raises:
+        ConfigError: the file, a setting, or one of the ``NAME=COLUMN`` in ``fields`` is wrong.
+    """
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    given |= {f"fields.{name}": column for name, column in parse_fields(fields).items()}
     if bundle is not None:
         given["model.bundle"] = str(bundle)
     return load_settings(config, given)
@@ -77,11 +82,6 @@ def bundle_folder(settings: Settings) -> Path:
 def load_bundle(settings: Settings) -> Bundle:
     """Read and check the configured bundle. Raises :class:`engine.errors.BundleError`."""
     return Bundle.load(bundle_folder(settings))
-
-
-def map_fields(schema: Schema, settings: Settings, fields: Sequence[str] | None) -> Schema:
-    """Return the schema with the paths of the configuration, and of ``--field`` over them."""
-    return schema.with_paths({**settings.fields, **parse_fields(fields)})
 
 
 def parse_fields(fields: Sequence[str] | None) -> dict[str, str]:

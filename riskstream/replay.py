@@ -9,7 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.errors import ConfigError
-from engine.history import History
+from riskstream.histories import Period, open_history
 from riskstream.options import (
     BundleOption,
     ConfigOption,
@@ -20,7 +20,6 @@ from riskstream.options import (
     err,
     format_time,
     load_bundle,
-    map_fields,
     parse_time,
     print_json,
     run_async,
@@ -57,30 +56,41 @@ def replay(
       riskstream replay raw.parquet -f amount=TX_AMOUNT -f account=CUSTOMER_ID
     """
     factor = _factor(speed)
-    settings = settings_of(config, bundle)
+    settings = settings_of(config, bundle, field)
     set_up_logging("WARNING")
-    schema = map_fields(load_bundle(settings).manifest.schema, settings, field)
-    start_ms, until_ms = parse_time("--from", start), parse_time("--until", until)
-    history = History.open(file, schema, start_ms, until_ms)
-    last = Replayed(0, len(history), start_ms or 0)
-
-    def on_progress(progress: Replayed) -> None:
-        nonlocal last
-        last = progress
-        bar.update(task, completed=progress.published, at=format_time(progress.event_time_ms))
-
+    schema = load_bundle(settings).manifest.schema
+    history = open_history(file, schema, settings, Period(start, until))
+    last = Replayed(0, len(history), parse_time("--from", start) or 0)
     with _bar() as bar:
-        task = bar.add_task("replay", total=len(history), at="")
+        shown = _Shown(bar, last)
         try:
-            run_async(publish(settings, history, factor, on_progress))
+            run_async(publish(settings, history, factor, shown))
         except typer.Exit:
-            if last.published:
-                err.print(f"stopped; go on with --from {format_time(last.event_time_ms)!r}")
-            else:
-                err.print("stopped before the first event")
+            err.print(_way_on(shown.last))
             raise
     if json:
-        print_json({"published": last.published, "last_event_time_ms": last.event_time_ms})
+        print_json(
+            {"published": shown.last.published, "last_event_time_ms": shown.last.event_time_ms}
+        )
+
+
+class _Shown:
+    """Shows how far a replay is, and remembers it."""
+
+    def __init__(self, bar: Progress, last: Replayed) -> None:
+        self.last, self._bar = last, bar
+        self._task = bar.add_task("replay", total=last.total, at="")
+
+    def __call__(self, progress: Replayed) -> None:
+        self.last = progress
+        at = format_time(progress.event_time_ms)
+        self._bar.update(self._task, completed=progress.published, at=at)
+
+
+def _way_on(last: Replayed) -> str:
+    if last.published:
+        return f"stopped; go on with --from {format_time(last.event_time_ms)!r}"
+    return "stopped before the first event"
 
 
 def _factor(speed: str) -> float | None:

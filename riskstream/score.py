@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -13,15 +14,14 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
-from rich.progress import track
 
 from engine.columns import Reject
-from engine.decode import Decoder, Limits
 from engine.errors import ConfigError, HistoryError
 from engine.hashing import event_ids
 from engine.history import History
-from engine.offline import OfflineScorer, ScoredBatch
+from engine.offline import ScoredBatch
 from engine.scorer import DECISIONS
+from riskstream.histories import Period, open_history, score_history
 from riskstream.options import (
     BundleOption,
     ConfigOption,
@@ -29,17 +29,11 @@ from riskstream.options import (
     FromOption,
     JsonOption,
     UntilOption,
-    err,
     load_bundle,
-    map_fields,
     out,
-    parse_time,
     print_json,
     settings_of,
 )
-from streams.worker import new_scorer
-
-_CHUNK = 4_096
 
 
 def score(
@@ -65,25 +59,30 @@ def score(
 
       riskstream score raw.csv -f amount=TX_AMOUNT --rejects rejects.jsonl --json
     """
-    if output.resolve() == file.resolve():
-        raise ConfigError(f"--out must be another file than the history, however: both are {file}")
-    settings = settings_of(config, bundle)
+    _check_paths({"the history": file, "--out": output, "--rejects": rejects})
+    settings = settings_of(config, bundle, field)
     loaded = load_bundle(settings)
-    schema = map_fields(loaded.manifest.schema, settings, field)
-    history = History.open(file, schema, parse_time("--from", start), parse_time("--until", until))
-    limits = Limits(settings.events.max_bytes, round(settings.events.max_future_s * 1000))
-    offline = OfflineScorer(Decoder(schema, limits), new_scorer(settings, loaded))
-    results = _Results(output, rejects, history)
-    with results:
-        for chunk in track(
-            history.chunks(_CHUNK),
-            "scoring",
-            total=-(-len(history) // _CHUNK),
-            console=err,
-            disable=not err.is_terminal,
-        ):
-            results.add(offline.score(chunk.values, time.time_ns() // 1_000_000), chunk.values)
+    history = open_history(file, loaded.manifest.schema, settings, Period(start, until))
+    with _Results(output, rejects, history) as results:
+        for chunk, batch in score_history(history, loaded, settings):
+            results.add(batch, chunk.values)
     results.report(json, output)
+
+
+def _check_paths(paths: Mapping[str, Path | None]) -> None:
+    """Check that no file would overwrite another. Raises :class:`engine.errors.ConfigError`."""
+    given = [(name, path) for name, path in paths.items() if path is not None]
+    for (first, path), (second, other) in combinations(given, 2):
+        if _is_same(path, other):
+            raise ConfigError(
+                f"{second} must be another file than {first}, however: both are {path}"
+            )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
 
 
 class _Results:

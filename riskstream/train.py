@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
-from engine.decode import Decoder, Limits
-from engine.errors import ConfigError, HistoryError
+from engine.columns import Columns
+from engine.decode import Decoder
+from engine.errors import ConfigError
 from engine.history import History
+from engine.schema import Schema
+from models.config import TrainConfig, load_train_config
 from models.packs.registry import load_schema, pack_folder
+from riskstream.histories import Period, labels_of, open_history
 from riskstream.options import (
     ConfigOption,
     FieldOption,
@@ -24,12 +29,15 @@ from riskstream.options import (
     UntilOption,
     err,
     make_folder,
-    map_fields,
     out,
-    parse_time,
     print_json,
     settings_of,
 )
+
+if TYPE_CHECKING:
+    from models.training import TrainedScorer
+
+Floats: TypeAlias = NDArray[np.float32]
 
 _EXTRA = ("onnxscript", "sklearn", "torch")
 
@@ -64,48 +72,60 @@ def train(
     """
     folder = pack_folder(pack)
     require_training()
-    from export.bundle import export_bundle
-    from models.config import load_train_config
-    from models.training import train as fit
-
-    settings = load_train_config(folder)
-    changes = {"epochs": epochs, "seed": seed}
-    settings = settings.changed(**{k: v for k, v in changes.items() if v is not None})
-    if family is not None:
-        settings = settings.with_family(family)
+    settings = _training_settings(folder, epochs, seed, family)
     schema = load_schema(folder)
-    mapped = map_fields(schema, settings_of(config), field)
-    history = History.open(data, mapped, parse_time("--from", start), parse_time("--until", until))
-    if history.labels is None:
-        path = mapped.label.path if mapped.label else "label"
-        raise HistoryError(
-            f"training must have labels, however: {data.name} has no column {path!r}; "
-            "map it with --field"
-        )
+    history = open_history(data, schema, settings_of(config, None, field), Period(start, until))
+    events, labels = _labelled(history, labels_of(history, data, "training"))
     make_folder("--out", output)
-    decoded = history.decode(Decoder(mapped, Limits()), time.time_ns() // 1_000_000)
+    began_s = time.monotonic()
+    trained = _fit(events, labels, schema, settings)
+    seconds = round(time.monotonic() - began_s, 1)
+    named = name or f"{pack}-{settings.scorer.cell.name}"
+    facts = {"data": data.name, "seconds": seconds}
+    difference = _export(trained, output, named, version, facts)
+    figures = {name: round(value, 4) for name, value in trained.metrics.items()}
+    if json:
+        print_json({"bundle": str(output), "validation": figures, "seconds": seconds})
+        return
+    out.print(f"{output}: trained in {seconds:,.0f} s, validation {_line(figures)}")
+    out.print(f"the graph and PyTorch differ by at most {difference:.1e}")
+
+
+def _training_settings(
+    folder: Path, epochs: int | None, seed: int | None, family: str | None
+) -> TrainConfig:
+    """Return a pack's settings with what the command line says over them."""
+    changes = {"epochs": epochs, "seed": seed}
+    settings = load_train_config(folder).changed(
+        **{name: value for name, value in changes.items() if value is not None}
+    )
+    return settings if family is None else settings.with_family(family)
+
+
+def _labelled(history: History, labels: Floats) -> tuple[Columns, Floats]:
+    """Return the ``n`` events that can be read, and their labels; float32 ``[n]``."""
+    decoded = history.decode(Decoder(history.schema), time.time_ns() // 1_000_000)
     if decoded.rejects:
         err.print(
             f"{len(decoded.rejects):,} events are left out, first: {decoded.rejects[0].detail}"
         )
-    columns = replace(decoded.columns, rows=np.arange(len(decoded.columns)))
-    labels = history.labels[decoded.columns.rows]
-    began_s = time.monotonic()
-    trained = fit(columns, labels, schema, settings, _print_epoch)
-    seconds = time.monotonic() - began_s
-    parity = export_bundle(
-        trained,
-        output,
-        name=name or f"{pack}-{settings.scorer.cell.name}",
-        version=version,
-        training={"data": data.name, "seconds": round(seconds, 1)},
-    )
-    figures = {name: round(value, 4) for name, value in trained.metrics.items()}
-    if json:
-        print_json({"bundle": str(output), "validation": figures, "seconds": round(seconds, 1)})
-        return
-    out.print(f"{output}: trained in {seconds:,.0f} s, validation {_line(figures)}")
-    out.print(f"the graph and PyTorch differ by at most {parity.score:.1e}")
+    columns = decoded.columns
+    return replace(columns, rows=np.arange(len(columns))), labels[columns.rows]
+
+
+def _fit(events: Columns, labels: Floats, schema: Schema, settings: TrainConfig) -> TrainedScorer:
+    from models.training import train
+
+    return train(events, labels, schema, settings, _print_epoch)
+
+
+def _export(
+    trained: TrainedScorer, output: Path, name: str, version: str, facts: Mapping[str, Any]
+) -> float:
+    """Write the bundle, and return by how much the graph's scores differ from PyTorch's."""
+    from export.bundle import export_bundle
+
+    return export_bundle(trained, output, name=name, version=version, training=facts).score
 
 
 def _print_epoch(epoch: int, figures: Mapping[str, float]) -> None:

@@ -18,7 +18,6 @@ from riskstream.options import (
 )
 from streams.kafka import ensure_topics
 from streams.log import set_up_logging
-from streams.worker import run_worker
 
 
 def worker(
@@ -39,7 +38,9 @@ def worker(
 
       RISKSTREAM_BROKER__BOOTSTRAP=kafka:9092 riskstream worker -b bundles/mine
     """
-    settings = settings_of(config, bundle, {"worker.web_port": web_port})
+    from streams.worker import run_worker
+
+    settings = settings_of(config, bundle, overrides={"worker.web_port": web_port})
     set_up_logging(settings.worker.log_level)
     run_async(run_worker(settings, load_bundle(settings)))
 

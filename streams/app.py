@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -11,20 +12,21 @@ from faust.serializers.codecs import Codec
 from faust.types import TP, EventT, StreamT
 from faust.types.auth import CredentialsT
 
-from engine.errors import ConfigError
+from engine.errors import BrokerUnavailable, ConfigError, StreamError
 from engine.scorer import Scorer
 from streams.kafka import ssl_context
 from streams.log import get_logger
 from streams.metrics import Metrics
-from streams.processor import Interrupted, Outcome, Processor
+from streams.processor import Outcome, Processor
+from streams.ranges import start_at, turned_back
+from streams.retries import Interrupted
 from streams.settings import Broker, Settings
 from streams.transport import BatchConsumer, Poll
 from streams.web import add_pages
 
 logger = get_logger(__name__)
 
-_LAG_EVERY_S = 1.0
-_READ_AGAIN_S = 0.2
+_WATCH_EVERY_S = 1.0
 
 
 class RiskApp(faust.App):
@@ -35,27 +37,35 @@ class RiskApp(faust.App):
         scorer: the model, for ``/readyz``.
         processor: takes the polls; its connections are open.
         metrics: what is shown at ``/metrics``.
+        exact_ends: whether the broker's end offsets can be believed.
     """
 
     def __init__(
-        self, settings: Settings, scorer: Scorer, processor: Processor, metrics: Metrics
+        self,
+        settings: Settings,
+        scorer: Scorer,
+        processor: Processor,
+        metrics: Metrics,
+        *,
+        exact_ends: bool,
     ) -> None:
         self.settings = settings
         self.scorer = scorer
         self.processor = processor
         self.metrics = metrics
+        self.exact_ends = exact_ends
         self.failed = asyncio.Event()
         self.error: BaseException | None = None
         self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
         self.has_been_assigned = False
-        self._fenced: set[int] = set()
+        self.fenced: dict[int, float] = {}
         super().__init__(settings.app.id, **_options(settings))
         self.in_worker = True
         topic = self.topic(
             settings.topics.transactions, value_serializer=cast(Any, _AsIs()), partitions=None
         )
         self.agent(topic, name="score")(self._score)
-        self.task(self._watch_lag)
+        self.task(self._watch)
         add_pages(self)
 
     @property
@@ -63,29 +73,81 @@ class RiskApp(faust.App):
         """The consumer, as the batch transport's."""
         return cast(BatchConsumer, self.consumer)
 
-    async def positions(self, partitions: Iterable[TP]) -> Mapping[TP, int | None]:
+    def fail(self, error: BaseException) -> None:
+        """Have the worker stop with an error."""
+        self.error = self.error or error
+        self.failed.set()
+
+    async def positions(self, partitions: Iterable[TP]) -> Mapping[TP, int]:
         """Tell the consumer where its partitions go on, on every assignment."""
-        self._fenced.clear()
+        self.fenced.clear()
         self.metrics.forget_partitions()
+        self.processor.leave_all()
+        self.processor.retries.allow()
         wanted = {tp.partition: tp for tp in partitions}
+        found, starts = await self._look_up(wanted)
+        self.processor.own(found)
+        if wanted.keys() - found.keys():
+            return {}
+        self.has_been_assigned = True
+        return starts
+
+    async def on_break(self, partition: TP, expected: int, found: int) -> bool:
+        """Take records after those that Kafka deleted; stop at records from before the position."""
+        if found < expected:
+            self.fail(turned_back(partition.topic, partition.partition, expected, found))
+            return False
+        try:
+            held = await self.batches.held([partition], self.exact_ends)
+        except BrokerUnavailable:
+            self.batches.rewind(partition, expected)
+            return False
+        self._tell_lost(partition, min(held[partition].beginning, found) - expected)
+        return True
+
+    async def _look_up(
+        self, wanted: Mapping[int, TP]
+    ) -> tuple[dict[int, int | None], dict[TP, int]]:
+        """Return stored positions and where to go on; nothing where the worker is to stop."""
         try:
             found = await self.processor.positions(wanted)
+            return found, await self._starts({wanted[each]: at for each, at in found.items()})
         except Interrupted as error:
             logger.warning("%s", error)
-            return {}
-        for partition, position in sorted(found.items()):
-            start = "the beginning" if position is None else f"offset {position}"
-            logger.info("partition %d goes on at %s", partition, start)
-        self.has_been_assigned = True
-        return {wanted[partition]: position for partition, position in found.items()}
+        except StreamError as error:
+            self.fail(error)
+        return {}, {}
+
+    async def _starts(self, found: Mapping[TP, int | None]) -> dict[TP, int]:
+        held = await self.processor.retries.until_done(
+            "read", lambda: self.batches.held(found, self.exact_ends)
+        )
+        starts = {}
+        for tp, position in sorted(found.items()):
+            start = start_at(tp.topic, tp.partition, position, held[tp])
+            self._tell_lost(tp, start.lost)
+            logger.info("partition %d goes on at offset %d", tp.partition, start.offset)
+            starts[tp] = start.offset
+        return starts
+
+    def _tell_lost(self, tp: TP, lost: int) -> None:
+        if lost <= 0:
+            return
+        self.metrics.lost.labels(tp.partition).inc(lost)
+        logger.error(
+            "%d events of partition %d of %s were deleted before they were scored",
+            lost,
+            tp.partition,
+            tp.topic,
+        )
 
     def before_revoked(self) -> None:
         """Let a batch that waits for a server go, since its partitions leave."""
-        self.processor.interrupt()
+        self.processor.retries.interrupt()
 
     async def on_stop(self) -> None:
         """Finish the batch at hand, or give it up where it waits for a server that is away."""
-        self.processor.interrupt()
+        self.processor.retries.interrupt()
         await super().on_stop()
 
     async def _score(self, stream: StreamT[Poll]) -> None:
@@ -101,34 +163,54 @@ class RiskApp(faust.App):
         except Interrupted as error:
             logger.warning("%s", error)
         except Exception as error:  # whatever it is, the worker stops rather than skip events
-            self.error = self.error or error
-            self.failed.set()
+            self.fail(error)
         finally:
             await stream.ack(event)
 
     def _is_left(self, poll: Poll, partition: int) -> bool:
         """Whether a partition of a poll is another worker's, or is about to be read again."""
         epoch = self.batches.epochs[TP(poll.topic, partition)]
-        return partition in self._fenced or poll.epochs[partition] != epoch
+        return partition in self.fenced or poll.epochs[partition] != epoch
 
     async def _follow(self, topic: str, outcome: Outcome) -> None:
         for partition in outcome.fenced:
-            self._fenced.add(partition)
+            self.fenced[partition] = time.monotonic()
             self.batches.pause_partitions([TP(topic, partition)])
         for partition, position in outcome.rewind.items():
             tp = TP(topic, partition)
-            if position is None:
-                position = (await self.batches.earliest_offsets(tp))[tp]
-            self.batches.rewind(tp, position)
+            self.batches.rewind(tp, (await self._starts({tp: position}))[tp])
+            self.processor.own({partition: position})
 
-    async def _watch_lag(self) -> None:
+    async def _watch(self) -> None:
         while not self.should_stop:
-            await self.sleep(_LAG_EVERY_S)
-            for tp in self.batches.assignment():
-                end = self.batches.highwater(tp)
-                position = self.processor.stored(tp.partition) or self.batches.starts.get(tp)
-                if end is not None and position is not None:
-                    self.metrics.lag.labels(tp.partition).set(max(end - position, 0))
+            await self.sleep(_WATCH_EVERY_S)
+            self._measure_lag()
+            await self._take_back()
+
+    def _measure_lag(self) -> None:
+        for tp in self.batches.assignment():
+            end = self.batches.highwater(tp)
+            position = self.processor.stored(tp.partition) or self.batches.starts.get(tp)
+            if end is not None and position is not None:
+                self.metrics.lag.labels(tp.partition).set(max(end - position, 0))
+
+    async def _take_back(self) -> None:
+        """Go on with partitions that another worker wrote to and that are still assigned here.
+
+        The other has had the session timeout to take them over, or to be told that it lost them.
+        """
+        due = time.monotonic() - self.settings.broker.session_timeout_s
+        waited = {partition for partition, since in self.fenced.items() if since <= due}
+        wanted = {tp.partition: tp for tp in self.batches.assignment() if tp.partition in waited}
+        if not wanted:
+            return
+        found, starts = await self._look_up(wanted)
+        # A rebalance meanwhile has read the positions already.
+        for partition in self.fenced.keys() & found.keys():
+            self.processor.own({partition: found[partition]})
+            self.batches.rewind(wanted[partition], starts[wanted[partition]])
+            self.batches.resume_partitions([wanted[partition]])
+            del self.fenced[partition]
 
     def _create_directories(self) -> None:
         """Do nothing: there are no tables, so there is nothing to keep on disk."""

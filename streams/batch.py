@@ -1,9 +1,10 @@
-"""The records of a poll that are processed together, and the records that come of them."""
+"""The records that are processed together, and the records that come of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -11,47 +12,143 @@ from numpy.typing import NDArray
 
 from engine.columns import Reject
 from engine.records import Origin, Record, dead_letter
-from streams.transport import Poll
 
-#: A dead letter's record holds at most so many bytes of its event; larger ones come in parts.
-PART_BYTES = 900_000
+
+class Content(Protocol):
+    """What records say, decoded: events or labels, and rejects."""
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The places of the records that could be read; int64 ``[m]``."""
+        ...
+
+    @property
+    def time_ms(self) -> NDArray[np.int64]:
+        """The event time of each; int64 ``[m]``."""
+        ...
+
+    def part(self, keep: NDArray[np.bool_]) -> Self:
+        """Return what some of the records say."""
+        ...
+
+    @staticmethod
+    def joined(parts: Sequence[ContentT], sizes: Sequence[int]) -> ContentT:
+        """Return what the records of several batches say."""
+        ...
+
+
+ContentT = TypeVar("ContentT", bound=Content)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """The records of a poll that are to be processed, partition after partition."""
+class Batch(Generic[ContentT]):
+    """Records, partition after partition, and what they say.
 
-    poll: Poll
+    Args:
+        records: ``n`` of them.
+        epochs: of each partition, when they were polled.
+        received_ms: when they came, in ms since 1970.
+        content: what they say.
+    """
+
     records: list[ConsumerRecord]
-    positions: dict[int, int]
+    epochs: dict[int, int]
+    received_ms: int
+    content: ContentT
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def partitions(self) -> NDArray[np.int64]:
+        """The partition of each record; int64 ``[n]``."""
+        return self._each(lambda record: record.partition)
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """The offset of each record; int64 ``[n]``."""
+        return self._each(lambda record: record.offset)
 
     @property
     def published_ms(self) -> NDArray[np.int64]:
         """When each record was published, in ms since 1970; int64 ``[n]``."""
-        return np.fromiter(
-            (record.timestamp for record in self.records), dtype=np.int64, count=len(self.records)
+        return self._each(lambda record: record.timestamp)
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """For each partition, the offset after its last record."""
+        return {record.partition: record.offset + 1 for record in self.records}
+
+    def cut(self, limit_ms: int) -> tuple[Batch[ContentT], Batch[ContentT]]:
+        """Return the records before each partition's first at or after a time, and the others."""
+        late = self.content.rows[self.content.time_ms >= limit_ms]
+        if not len(late):
+            return self, self.part(np.zeros(len(self), dtype=np.bool_))
+        first: dict[int, int] = {}
+        for row in late.tolist():
+            first.setdefault(self.records[row].partition, row)
+        end = len(self)
+        before = np.array(
+            [row < first.get(each.partition, end) for row, each in enumerate(self.records)]
         )
+        return self.part(before), self.part(~before)
+
+    def without(self, is_left: Callable[[int, int], bool]) -> Batch[ContentT]:
+        """Return the records of the partitions that are not left alone.
+
+        Args:
+            is_left: whether to leave a partition alone, by its number and epoch.
+        """
+        left = {partition for partition, epoch in self.epochs.items() if is_left(partition, epoch)}
+        if not left:
+            return self
+        return self.part(np.array([each.partition not in left for each in self.records]))
+
+    def part(self, keep: NDArray[np.bool_]) -> Batch[ContentT]:
+        """Return some of the records; bool ``[n]``."""
+        records = [self.records[row] for row in np.flatnonzero(keep).tolist()]
+        partitions = {record.partition for record in records}
+        return Batch(
+            records,
+            {each: epoch for each, epoch in self.epochs.items() if each in partitions},
+            self.received_ms,
+            self.content.part(keep),
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[Batch[ContentT]]) -> Batch[ContentT]:
+        """Return the records of one or more batches as one."""
+        if len(parts) == 1:
+            return parts[0]
+        contents = [each.content for each in parts]
+        return Batch(
+            [record for each in parts for record in each.records],
+            {partition: epoch for each in parts for partition, epoch in each.epochs.items()},
+            max(each.received_ms for each in parts),
+            type(contents[0]).joined(contents, [len(each) for each in parts]),
+        )
+
+    def _each(self, get: Callable[[ConsumerRecord], int]) -> NDArray[np.int64]:
+        return np.fromiter(map(get, self.records), dtype=np.int64, count=len(self.records))
 
 
 def grouped(
-    batch: Batch, rows: Sequence[int], records: Sequence[Record]
+    records: Sequence[ConsumerRecord], rows: Sequence[int], outputs: Sequence[Record]
 ) -> list[tuple[int | None, list[Record]]]:
-    """Put each record into the partition its event came from, so that accounts stay in order."""
+    """Put each output into the partition its event came from, so that accounts stay in order."""
     by_partition: dict[int | None, list[Record]] = {}
-    for row, record in zip(rows, records, strict=True):
-        by_partition.setdefault(batch.records[row].partition, []).append(record)
+    for row, output in zip(rows, outputs, strict=True):
+        by_partition.setdefault(records[row].partition, []).append(output)
     return list(by_partition.items())
 
 
-def dead_letters(batch: Batch, reject: Reject) -> list[Record]:
-    """Return the dead letter of a reject, in as many records as it takes."""
-    record = batch.records[reject.row]
+def dead_letters(record: ConsumerRecord, reject: Reject, part_bytes: int) -> list[Record]:
+    """Return the dead letter of a reject, in as many records of ``part_bytes`` as it takes."""
     origin = Origin(record.topic, record.partition, record.offset, record.timestamp)
-    return dead_letter(reject, record.key, record.value, origin, PART_BYTES)
+    return dead_letter(reject, record.key, record.value, origin, part_bytes)
 
 
-def rekeyed(batch: Batch, reject: Reject) -> Record:
+def rekeyed(record: ConsumerRecord, reject: Reject) -> Record:
     """Return a record with a wrong key as it is published again: under its account."""
-    record = batch.records[reject.row]
     account = reject.account or ""
     return Record(account.encode(), record.value, (("rekeyed", b"1"),))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -14,18 +16,28 @@ from aiokafka.errors import KafkaError
 from engine.errors import BrokerUnavailable
 from streams.kafka import client_options, start_client
 from streams.log import get_logger
-from streams.settings import Settings
+from streams.ordering import Backlog
+from streams.settings import Broker, Settings
 
 logger = get_logger(__name__)
 
 _POLL_MS = 200
+_ANSWER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record of a feed: the decoded JSON, and when it was published (ms since 1970)."""
+    """A record of a feed.
+
+    Args:
+        topic, partition, offset: where it stands.
+        published_ms: when it was published, in ms since 1970.
+        body: the decoded JSON.
+    """
 
     topic: str
+    partition: int
+    offset: int
     published_ms: int
     body: dict[str, Any]
 
@@ -33,42 +45,50 @@ class Entry:
 class Feed:
     """An open feed."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, settings: Settings, since_ms: int) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, settings: Settings, since_ms: int, backlog: Backlog
+    ) -> None:
         self._consumer = consumer
         self._broker = settings.broker
         self._since_ms = since_ms
+        self._backlog = backlog
 
     async def poll(self) -> list[Entry]:
-        """Return the records that came within a moment, perhaps none.
+        """Return the records that came within a moment, perhaps none, in order of publication.
+
+        While Kafka is away none come; :meth:`check` tells.
+
+        Raises:
+            BrokerUnavailable: Kafka refuses.
+        """
+        with _answering(self._broker):
+            batches = await self._consumer.getmany(timeout_ms=_POLL_MS)
+            behind = self._backlog.behind
+            positions = {each: await self._consumer.position(each) for each in behind}
+        records = chain.from_iterable(batches.values())
+        ready = self._backlog.add(records, positions)
+        entries = [_entry(record) for record in ready if self._is_wanted(record)]
+        return [entry for entry in entries if entry is not None]
+
+    async def check(self) -> None:
+        """Ask Kafka for something. Raises :class:`BrokerUnavailable` where it does not answer."""
+        with _answering(self._broker):
+            async with asyncio.timeout(_ANSWER_S):
+                await self._consumer.topics()
+
+    async def at_end(self) -> bool:
+        """Whether everything that was published by now has been returned.
 
         Raises:
             BrokerUnavailable: Kafka does not answer.
         """
-        try:
-            batches = await self._consumer.getmany(timeout_ms=_POLL_MS)
-        except (KafkaError, OSError) as error:
-            raise BrokerUnavailable(
-                f"Kafka must answer at broker.bootstrap = {self._broker.bootstrap}, "
-                f"however: {error}"
-            ) from None
-        records = [record for batch in batches.values() for record in batch]
-        entries = [_entry(record) for record in records if self._is_wanted(record)]
-        return [entry for entry in entries if entry is not None]
-
-    async def entries(self) -> AsyncIterator[Entry]:
-        """Yield records for ever."""
-        while True:
-            for entry in await self.poll():
-                yield entry
-
-    async def at_end(self) -> bool:
-        """Whether everything that was published by now has been returned."""
-        partitions = list(self._consumer.assignment())
-        ends = await self._consumer.end_offsets(partitions)
-        for partition in partitions:
-            if await self._consumer.position(partition) < ends[partition]:
-                return False
-        return True
+        # The question for the ends waits long for a broker that is away.
+        await self.check()
+        with _answering(self._broker):
+            partitions = list(self._consumer.assignment())
+            ends = await self._consumer.end_offsets(partitions)
+            positions = [await self._consumer.position(each) for each in partitions]
+        return all(at >= ends[each] for each, at in zip(partitions, positions, strict=True))
 
     def _is_wanted(self, record: ConsumerRecord) -> bool:
         return bool(record.timestamp >= self._since_ms)
@@ -98,19 +118,38 @@ async def open_feed(
     )
     try:
         await start_client(consumer, settings.broker)
-        partitions = [
-            TopicPartition(topic, partition)
-            for topic in topics
-            for partition in sorted(await _partitions_of(consumer, topic))
-        ]
-        consumer.assign(partitions)
-        if since_ms is None:
-            await consumer.seek_to_end(*partitions)
-        else:
-            await consumer.seek_to_beginning(*partitions)
-        yield Feed(consumer, settings, since_ms or 0)
+        with _answering(settings.broker):
+            backlog = await _seek(consumer, topics, since_ms)
+        yield Feed(consumer, settings, since_ms or 0, backlog)
     finally:
         await consumer.stop()
+
+
+async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[str], since_ms: int | None) -> Backlog:
+    """Go to where a feed begins, and return what is to be read of the past."""
+    partitions = [
+        TopicPartition(topic, partition)
+        for topic in topics
+        for partition in sorted(await _partitions_of(consumer, topic))
+    ]
+    consumer.assign(partitions)
+    if since_ms is None:
+        await consumer.seek_to_end(*partitions)
+        return Backlog({})
+    await consumer.seek_to_beginning(*partitions)
+    return Backlog(await consumer.end_offsets(partitions))
+
+
+@contextmanager
+def _answering(broker: Broker) -> Iterator[None]:
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        found = str(error) or f"no answer within {_ANSWER_S:g} s"
+        raise BrokerUnavailable(
+            f"Kafka must answer at broker.bootstrap = {broker.bootstrap}, however: {found}; start "
+            "it, or set broker.bootstrap (RISKSTREAM_BROKER__BOOTSTRAP)"
+        ) from None
 
 
 async def _partitions_of(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
@@ -125,7 +164,7 @@ def _entry(record: ConsumerRecord) -> Entry | None:
     except orjson.JSONDecodeError:
         body = None
     if isinstance(body, dict):
-        return Entry(record.topic, record.timestamp, body)
+        return Entry(record.topic, record.partition, record.offset, record.timestamp, body)
     logger.warning(
         "%s must hold JSON objects, however: offset %d of partition %d is none; passed over",
         record.topic,

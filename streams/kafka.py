@@ -21,6 +21,8 @@ logger = get_logger(__name__)
 #: The most bytes of records in one produce request for a partition.
 MAX_REQUEST_BYTES = 1_000_000
 
+_TANSU = "tansu_cluster"
+
 
 def client_options(broker: Broker) -> dict[str, Any]:
     """Return what every aiokafka client takes."""
@@ -70,7 +72,7 @@ async def ensure_topics(settings: Settings) -> dict[str, int]:
         BrokerUnavailable: the broker does not answer, or refuses to create a topic.
     """
     topics = settings.topics
-    names = [topics.transactions, topics.scores, topics.alerts, topics.dead_letters]
+    names = topics.names
     admin = AIOKafkaAdminClient(**client_options(settings.broker))
     try:
         await start_client(admin, settings.broker)
@@ -84,6 +86,26 @@ async def ensure_topics(settings: Settings) -> dict[str, int]:
         raise _unavailable(settings.broker, error) from None
     finally:
         await admin.close()
+
+
+async def tells_ends(broker: Broker) -> bool:
+    """Whether the broker's end offsets can be believed.
+
+    Those of the embedded broker, Tansu, can not: they may lie before records that it has given out.
+    It is known by its cluster's id.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer.
+    """
+    admin = AIOKafkaAdminClient(**client_options(broker))
+    try:
+        await start_client(admin, broker)
+        cluster: Mapping[str, Any] = await admin.describe_cluster()
+    except KafkaError as error:
+        raise _unavailable(broker, error) from None
+    finally:
+        await admin.close()
+    return cluster.get("cluster_id") != _TANSU
 
 
 async def start_client(client: Any, broker: Broker) -> None:

@@ -23,7 +23,7 @@ _STEP_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 #: The steps of a batch, in their order.
-STEPS = ("decode", "read", "score", "encode", "publish", "write")
+STEPS = ("decode", "read", "score", "encode", "publish", "add", "write")
 
 
 class BatchHistogram(Collector):
@@ -73,6 +73,12 @@ class Metrics:
         self.dead_letters = Counter(
             "riskstream_dead_letters", "Events not scored", ["reason"], registry=registry
         )
+        self.lost = Counter(
+            "riskstream_lost_events",
+            "Events that Kafka deleted before they were scored",
+            ["partition"],
+            registry=registry,
+        )
         self.rekeyed = Counter(
             "riskstream_rekeyed", "Events published again under their account", registry=registry
         )
@@ -100,6 +106,26 @@ class Metrics:
         )
         self.position = Gauge(
             "riskstream_position", "The next offset to score", ["partition"], registry=registry
+        )
+        self.labels = Counter(
+            "riskstream_labels", "Labels by what came of them", ["kind"], registry=registry
+        )
+        self.lost_additions = Counter(
+            "riskstream_lost_additions",
+            "Times that a shard was found to have lost what was added to it",
+            ["shard"],
+            registry=registry,
+        )
+        self.ahead = Gauge(
+            "riskstream_ahead_seconds",
+            "How far the partition is ahead of the slowest, in event time",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "riskstream_waiting_partitions",
+            "Partitions that wait for slower ones",
+            registry=registry,
         )
         self.retries = Counter(
             "riskstream_retries", "Steps tried again", ["step"], registry=registry
@@ -130,4 +156,5 @@ class Metrics:
     def forget_partitions(self) -> None:
         """Drop the gauges of partitions that may have gone to another worker."""
         self.lag.clear()
+        self.ahead.clear()
         self.position.clear()

@@ -3,11 +3,12 @@
 ::
 
     1 decode   bytes to columns and rejects
-    2 read     the states of the batch's accounts
+    2 read     the states of the batch's accounts, the buckets of its shared entities
     3 score    waves through the graph, decisions, reasons
     4 publish  scores, alerts and dead letters, until acknowledged
-    5 write    states and positions, atomically by partition
-    6 commit   Kafka learns the offsets last (by the caller's acknowledgement of the poll)
+    5 add      to the buckets of shared entities, once for each shard
+    6 write    states and positions, atomically by partition
+    7 commit   Kafka learns the offsets last (by the caller)
 
 A crash anywhere replays the batch: it gives the same scores under the same ids, and the position
 that is written with the states keeps it from counting twice.
@@ -15,62 +16,40 @@ that is written with the states keeps it from counting twice.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.wait import wait_exponential
 
 from engine.columns import Columns, Decoded, Reason
 from engine.decode import Decoder
-from engine.errors import RiskstreamError, Unavailable
 from engine.failures import set_aside
-from engine.records import Encoder, Record, Times
+from engine.records import Encoder, Record, Times, without_event
 from engine.scorer import DECISIONS, Scored, Scorer
 from engine.waves import index_accounts
 from streams.batch import Batch, dead_letters, grouped, rekeyed
-from streams.log import get_logger
 from streams.metrics import Metrics
 from streams.publisher import Publisher
+from streams.retries import Retries
 from streams.settings import OnWrongKey, Settings
-from streams.store.base import PartitionWrite, Store, WriteKind, WriteOutcome
-from streams.transport import Poll
+from streams.shared import Part, SharedState
+from streams.store.base import PartitionWrite, Store, WriteOutcome
 
-logger = get_logger(__name__)
-
-_T = TypeVar("_T")
-
-#: While a server is away, one line of the log for so many tries, about one a minute.
-_TRIES_A_LINE = 60
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a poll came to.
-
-    Args:
-        done: partitions whose records have had their effect.
-        rewind: partitions to read again from an offset on (None: from the beginning), since the
-            store is behind.
-        fenced: partitions that another worker owns.
-    """
-
-    done: set[int] = field(default_factory=set)
-    rewind: dict[int, int | None] = field(default_factory=dict)
-    fenced: list[int] = field(default_factory=list)
-
-
-class Interrupted(RiskstreamError):
-    """A batch was given up while a server was away: its partitions leave, or the worker stops."""
+#: Accounts with their partitions, each event's account, the states, the graph's shared inputs.
+_Read = tuple[
+    list[tuple[int, str]],
+    NDArray[np.int64],
+    NDArray[Any],
+    dict[str, NDArray[np.float32]],
+]
 
 
 class Processor:
-    """Processes polls, one after the other.
+    """Processes batches of events, one after the other.
 
     While Kafka or the store is away, a step is tried again until it succeeds or the batch is
     interrupted; meanwhile nothing new is read.
@@ -80,7 +59,9 @@ class Processor:
         decoder: reads the events.
         scorer: the model.
         store: states and positions.
+        shared: the buckets of shared entities.
         publisher: where scores, alerts and dead letters go.
+        retries: how steps wait for servers.
         metrics: what is told of it.
     """
 
@@ -90,7 +71,9 @@ class Processor:
         decoder: Decoder,
         scorer: Scorer,
         store: Store,
+        shared: SharedState,
         publisher: Publisher,
+        retries: Retries,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
@@ -98,110 +81,86 @@ class Processor:
         self._scorer = scorer
         self._encoder = Encoder(scorer)
         self._store = store
+        self._shared = shared
         self._publisher = publisher
+        self._retries = retries
         self._metrics = metrics
-        self._stored: dict[int, int | None] = {}
-        self._interrupted = False
 
-    def interrupt(self) -> None:
-        """Give up the batch at hand if it waits for a server that is away."""
-        self._interrupted = True
-
-    def stored(self, partition: int) -> int | None:
-        """Return the position that the store holds for a partition, as far as is known here."""
-        return self._stored.get(partition)
-
-    async def ping_store(self) -> None:
-        """Return if the state store answers. Raises :class:`StoreUnavailable`."""
-        await self._store.ping()
-
-    async def ping_broker(self) -> None:
-        """Return if Kafka answers. Raises :class:`BrokerUnavailable`."""
-        await self._publisher.ping()
-
-    async def positions(self, partitions: Iterable[int]) -> dict[int, int | None]:
-        """Return where each partition goes on, and remember it as what the store holds."""
-        self._interrupted = False
-        wanted = list(partitions)
-        found = await self._retried("read", lambda: self._store.positions(wanted))
-        self._stored = dict(found)
-        return found
-
-    async def process(self, poll: Poll, skip: Callable[[int], bool]) -> Outcome:
-        """Take a poll through all steps.
-
-        Args:
-            poll: the records.
-            skip: whether a partition is to be left alone, its records belonging to another worker
-                or to an earlier epoch.
-
-        Raises:
-            Interrupted: the batch was given up while a server was away.
-        """
-        batch = self._batch(poll, skip)
-        if not batch.records:
-            return Outcome()
-        # 1. decode
+    def decode(self, records: Sequence[ConsumerRecord], received_ms: int) -> Decoded:
+        """Return what records say."""
         with self._metrics.timed("decode"):
-            decoded = self._decode(batch)
-        columns = decoded.columns
-        # 2. read
-        with self._metrics.timed("read"):
-            accounts, index, states = await self._read(batch, columns)
-        # 3. score
-        with self._metrics.timed("score"):
-            scored = self._scorer.score(columns, states, index)
-            decoded, scored = set_aside(decoded, scored)
-        # 4. publish
-        with self._metrics.timed("encode"):
+            values = [record.value for record in records]
+            keys = [record.key for record in records]
+            return self._decoder.decode(values, received_ms, keys)
+
+    async def own(self, partitions: Iterable[int]) -> None:
+        """Learn how far shared entities have what the partitions add."""
+        await self._shared.own(self._settings.topics.transactions, partitions)
+
+    async def handle(
+        self, batch: Batch[Decoded], stored: Mapping[int, int | None]
+    ) -> list[WriteOutcome]:
+        """Take a batch through all steps. See :class:`streams.lane.Handler`."""
+        timed = self._metrics.timed
+        with timed("read"):
+            accounts, index, states, inputs = await self._read(batch)
+        with timed("score"):
+            scored = self._scorer.score(batch.content.columns, states, index, inputs)
+            decoded, scored = set_aside(batch.content, scored)
+        with timed("encode"):
             outputs = self._outputs(batch, decoded, scored)
-        with self._metrics.timed("publish"):
-            await self._retried("publish", lambda: self._publisher.publish(outputs))
-        # 5. write
-        with self._metrics.timed("write"):
-            outcomes = await self._write(batch, accounts, scored)
-        # 6. commit: the caller acknowledges the poll
-        self._observe(batch, decoded, scored)
-        return self._conclude(outcomes)
+        with timed("publish"):
+            shrink = {self._settings.topics.alerts: without_event}
+            delivery = self._publisher.delivery(outputs, shrink)
+            await self._retries.until_done("publish", delivery.send)
+        with timed("add"):
+            await self._add(batch, decoded.columns, scored)
+        with timed("write"):
+            outcomes = await self._write(batch, stored, accounts, scored)
+        self._observe(batch, decoded, scored, {each.partition for each in outcomes if each.done})
+        return outcomes
 
-    def _batch(self, poll: Poll, skip: Callable[[int], bool]) -> Batch:
-        records: list[ConsumerRecord] = []
-        positions = {}
-        for partition, part in poll.parts.items():
-            if partition in self._stored and not skip(partition):
-                records += part
-                positions[partition] = part[-1].offset + 1
-        return Batch(poll, records, positions)
-
-    def _decode(self, batch: Batch) -> Decoded:
-        values = [record.value for record in batch.records]
-        keys = [record.key for record in batch.records]
-        return self._decoder.decode(values, batch.poll.received_ms, keys)
-
-    async def _read(
-        self, batch: Batch, columns: Columns
-    ) -> tuple[list[tuple[int, str]], NDArray[np.int64], NDArray[Any]]:
-        """Return the batch's accounts, each event's account, and the accounts' states."""
+    async def _read(self, batch: Batch[Decoded]) -> _Read:
+        """Return accounts, each event's account, states, and the graph's shared inputs."""
+        columns = batch.content.columns
         partitions = [batch.records[row].partition for row in columns.rows.tolist()]
         accounts, index = index_accounts(zip(partitions, columns.accounts, strict=True))
-        wanted: dict[int, list[str]] = {partition: [] for partition in batch.positions}
+        wanted: dict[int, list[str]] = {partition: [] for partition in batch.epochs}
         for partition, account in accounts:
             wanted[partition].append(account)
-        found = await self._retried("read", lambda: self._store.read(wanted))
+        found, inputs = await asyncio.gather(
+            self._retries.until_done("read", lambda: self._store.read(wanted)),
+            self._shared.read(columns),
+        )
         answers = {partition: iter(values) for partition, values in found.items()}
         values = [next(answers[partition]) for partition, _ in accounts]
-        return accounts, index, self._scorer.layout.decode(values)
+        return accounts, index, self._scorer.layout.decode(values), inputs
+
+    async def _add(self, batch: Batch[Decoded], columns: Columns, scored: Scored) -> None:
+        if not self._shared.shared:
+            return
+        offsets, partitions = batch.offsets, batch.partitions
+        parts = {}
+        for partition, position in batch.positions.items():
+            mine = partitions[columns.rows] == partition
+            events = columns.take(mine)
+            counted = ~scored.duplicate[mine]
+            content = self._shared.of_events(events, offsets[events.rows], counted)
+            first = int(offsets[partitions == partition][0])
+            parts[partition] = Part(first, position, content)
+        await self._shared.add(self._settings.topics.transactions, parts)
 
     def _outputs(
-        self, batch: Batch, decoded: Decoded, scored: Scored
+        self, batch: Batch[Decoded], decoded: Decoded, scored: Scored
     ) -> dict[str, list[tuple[int | None, list[Record]]]]:
         columns, topics = decoded.columns, self._settings.topics
         times = Times(
             published=batch.published_ms[columns.rows],
-            received=batch.poll.received_ms,
+            received=batch.received_ms,
             scored=time.time_ns() // 1_000_000,
         )
-        values = [record.value for record in batch.records]
+        records = batch.records
+        values = [record.value for record in records]
         rows = columns.rows.tolist()
         scores = self._encoder.scores(columns, scored, times)
         alerts = self._encoder.alerts(columns, scored, times, values)
@@ -210,87 +169,60 @@ class Processor:
         moved = [r for r in decoded.rejects if rekey and r.reason is Reason.WRONG_KEY]
         dead = [r for r in decoded.rejects if not (rekey and r.reason is Reason.WRONG_KEY)]
         return {
-            topics.scores: grouped(batch, rows, scores),
-            topics.alerts: grouped(batch, [rows[place] for place in places], alerts),
+            topics.scores: grouped(records, rows, scores),
+            topics.alerts: grouped(records, [rows[place] for place in places], alerts),
             topics.dead_letters: [
-                (batch.records[each.row].partition, dead_letters(batch, each)) for each in dead
+                (
+                    records[each.row].partition,
+                    dead_letters(records[each.row], each, topics.part_bytes),
+                )
+                for each in dead
             ],
-            topics.transactions: [(None, [rekeyed(batch, each) for each in moved])],
+            topics.transactions: [(None, [rekeyed(records[each.row], each) for each in moved])],
         }
 
     async def _write(
-        self, batch: Batch, accounts: Sequence[tuple[int, str]], scored: Scored
+        self,
+        batch: Batch[Decoded],
+        stored: Mapping[int, int | None],
+        accounts: Sequence[tuple[int, str]],
+        scored: Scored,
     ) -> list[WriteOutcome]:
-        states: dict[int, dict[str, bytes]] = {partition: {} for partition in batch.positions}
+        positions = batch.positions
+        states: dict[int, dict[str, bytes]] = {partition: {} for partition in positions}
         encoded = self._scorer.layout.encode(scored.states)
         for (partition, account), state in zip(accounts, encoded, strict=True):
             states[partition][account] = state
         writes = [
-            PartitionWrite(partition, self._stored[partition], position, states[partition])
-            for partition, position in batch.positions.items()
+            PartitionWrite(partition, stored[partition], position, states[partition])
+            for partition, position in positions.items()
         ]
-        return await self._retried("write", lambda: self._store.write(writes))
+        return await self._retries.until_done("write", lambda: self._store.write(writes))
 
-    def _conclude(self, outcomes: Sequence[WriteOutcome]) -> Outcome:
-        outcome = Outcome()
-        for each in outcomes:
-            if each.done:
-                self._stored[each.partition] = each.stored
-                outcome.done.add(each.partition)
-                continue
-            self._stored.pop(each.partition)
-            if each.kind is WriteKind.FENCED:
-                logger.warning(
-                    "partition %d belongs to another worker, whose position is %s: nothing of "
-                    "this batch was written",
-                    each.partition,
-                    each.stored,
-                )
-                outcome.fenced.append(each.partition)
-            else:
-                logger.warning(
-                    "partition %d: the state store lost its last writes, reading again from %s",
-                    each.partition,
-                    "the beginning" if each.stored is None else f"offset {each.stored}",
-                )
-                outcome.rewind[each.partition] = each.stored
-                self._stored[each.partition] = each.stored
-        return outcome
-
-    def _observe(self, batch: Batch, decoded: Decoded, scored: Scored) -> None:
+    def _observe(
+        self, batch: Batch[Decoded], decoded: Decoded, scored: Scored, done: set[int]
+    ) -> None:
+        """Count what has had its effect."""
         metrics = self._metrics
         now_ms = time.time_ns() // 1_000_000
-        metrics.batch_size.observe(len(batch.records))
-        for partition, records in batch.poll.parts.items():
-            metrics.events.labels(partition).inc(len(records))
-            metrics.position.labels(partition).set(records[-1].offset + 1)
-        counts = np.bincount(scored.decisions, minlength=len(DECISIONS))
-        for decision, count in zip(DECISIONS, counts.tolist(), strict=True):
+        counts = np.isin(batch.partitions, list(done))
+        metrics.batch_size.observe(len(batch))
+        metrics.latency.observe((now_ms - batch.published_ms[counts]) / 1000)
+        for partition, position in batch.positions.items():
+            if partition in done:
+                metrics.events.labels(partition).inc(int((batch.partitions == partition).sum()))
+                metrics.position.labels(partition).set(position)
+        mine = counts[decoded.rows]
+        by_decision = np.bincount(scored.decisions[mine], minlength=len(DECISIONS))
+        for decision, count in zip(DECISIONS, by_decision.tolist(), strict=True):
             metrics.scores.labels(decision).inc(count)
-        metrics.duplicates.inc(int(scored.duplicate.sum()))
-        metrics.late.inc(int(scored.late.sum()))
+        metrics.duplicates.inc(int(scored.duplicate[mine].sum()))
+        metrics.late.inc(int(scored.late[mine].sum()))
         rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
         for reject in decoded.rejects:
+            if not counts[reject.row]:
+                continue
             if rekey and reject.reason is Reason.WRONG_KEY:
                 metrics.rekeyed.inc()
             else:
                 metrics.dead_letters.labels(reject.reason).inc()
-        metrics.latency.observe((now_ms - batch.published_ms) / 1000)
-
-    async def _retried(self, step: str, action: Callable[[], Awaitable[_T]]) -> _T:
-        def waiting(state: RetryCallState) -> None:
-            self._metrics.retries.labels(step).inc()
-            if state.attempt_number % _TRIES_A_LINE == 1 and state.outcome is not None:
-                logger.warning("%s; trying again", state.outcome.exception())
-            if self._interrupted:
-                raise Interrupted(f"{step} was given up: the server is away, the partitions leave")
-
-        async for attempt in AsyncRetrying(
-            wait=wait_exponential(multiplier=0.05, max=1),
-            retry=retry_if_exception_type(Unavailable),
-            before_sleep=waiting,
-            reraise=True,
-        ):
-            with attempt:
-                result = await action()
-        return result

@@ -5,18 +5,19 @@ aiokafka spends about ten times as long on a record that is sent by itself.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
-from aiokafka.producer.message_accumulator import BatchBuilder
 
-from engine.errors import BrokerUnavailable
 from engine.records import Record
+from streams.delivery import Chunk, Delivery, Shrink, unavailable
 from streams.settings import Broker
+
+#: For each topic, pairs of a partition and its records.
+Outputs = Mapping[str, Sequence[tuple[int | None, Iterable[Record]]]]
 
 
 class Publisher:
@@ -35,40 +36,37 @@ class Publisher:
         self._broker = broker
         self._partitions = partitions
 
-    async def publish(
-        self, topics: Mapping[str, Sequence[tuple[int | None, Iterable[Record]]]]
-    ) -> None:
-        """Publish records and return once every one is acknowledged.
+    async def publish(self, topics: Outputs) -> None:
+        """Publish records and return once every one is acknowledged; see :meth:`delivery`.
+
+        Raises:
+            BrokerUnavailable: a record was not acknowledged in time.
+            StreamError: a record was refused.
+        """
+        await self.delivery(topics).send()
+
+    def delivery(self, topics: Outputs, shrink: Mapping[str, Shrink] | None = None) -> Delivery:
+        """Return records as a delivery, which may be sent again until all are acknowledged.
 
         Args:
             topics: for each topic, pairs of a partition and its records. A partition beyond the
                 topic's own number is taken modulo that; None puts each record where Kafka's
                 default partitioner puts its key.
-
-        Raises:
-            BrokerUnavailable: a record was not acknowledged in time or was refused.
+            shrink: for a topic, what to send in the place of a record that is too large for it.
         """
-        try:
-            sent = []
-            for topic, parts in topics.items():
-                for partition, records in self._by_partition(topic, parts).items():
-                    sent += await self._send(topic, partition, records)
-            await asyncio.gather(*sent)
-        except (KafkaError, OSError) as error:
-            raise self._unavailable(error) from None
+        chunks = [
+            Chunk(topic, partition, records)
+            for topic, parts in topics.items()
+            for partition, records in self._by_partition(topic, parts).items()
+        ]
+        return Delivery(self._producer, self._broker, chunks, shrink or {})
 
     async def ping(self) -> None:
         """Return if a broker answers. Raises :class:`BrokerUnavailable`."""
         try:
             await self._producer.client.fetch_all_metadata()
         except (KafkaError, OSError) as error:
-            raise self._unavailable(error) from None
-
-    def _unavailable(self, error: BaseException) -> BrokerUnavailable:
-        return BrokerUnavailable(
-            f"Kafka must answer at broker.bootstrap = {self._broker.bootstrap}, however: "
-            f"{type(error).__name__}: {error}"
-        )
+            raise unavailable(self._broker, error) from None
 
     def _by_partition(
         self, topic: str, parts: Sequence[tuple[int | None, Iterable[Record]]]
@@ -83,28 +81,7 @@ class Publisher:
                 by_partition[partition_of(record.key or b"", n)].append(record)
         return by_partition
 
-    async def _send(
-        self, topic: str, partition: int, records: Sequence[Record]
-    ) -> list[asyncio.Future[object]]:
-        sent = []
-        batch: BatchBuilder = self._producer.create_batch()
-        for record in records:
-            if not _append(batch, record):
-                sent.append(await self._producer.send_batch(batch, topic, partition=partition))
-                batch = self._producer.create_batch()
-                _append(batch, record)
-        if batch.record_count():
-            sent.append(await self._producer.send_batch(batch, topic, partition=partition))
-        return sent
-
 
 def partition_of(key: bytes, partitions: int) -> int:
     """Return the partition of a key as every Kafka client's default partitioner has it."""
     return int((murmur2(key) & 0x7FFFFFFF) % partitions)
-
-
-def _append(batch: BatchBuilder, record: Record) -> bool:
-    added = batch.append(
-        key=record.key, value=record.value, timestamp=None, headers=list(record.headers)
-    )
-    return added is not None

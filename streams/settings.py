@@ -7,6 +7,7 @@ seconds, ``_ms`` milliseconds, ``_bytes`` bytes, ``_days`` days.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
@@ -26,6 +27,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from engine.device import Device
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_MAX_PORT = 65_535
+
+
+#: What an alert holds beside its event is at most so large.
+ALERT_BYTES = 16_384
 
 
 class OnWrongKey(StrEnum):
@@ -81,6 +89,20 @@ class Broker(Section):
     connect_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long to try to reach the broker at the start before giving up."""
 
+    @field_validator("bootstrap")
+    @classmethod
+    def _bootstrap_is_addresses(cls, value: str) -> str:
+        """Return the addresses with commas between, and no blanks."""
+        addresses = [each.strip() for each in value.split(",")]
+        for address in addresses:
+            found = _ADDRESS.fullmatch(address)
+            if found is None or not 1 <= int(found[2]) <= _MAX_PORT:
+                raise ValueError(
+                    "broker.bootstrap must be HOST:PORT, or several with commas between, with "
+                    f"ports from 1 to {_MAX_PORT:,}, however: {address!r}"
+                )
+        return ",".join(addresses)
+
     @model_validator(mode="after")
     def _timeouts_fit(self) -> Self:
         if self.session_timeout_s > self.request_timeout_s:
@@ -96,6 +118,8 @@ class Topics(Section):
 
     transactions: TopicName = "transactions"
     """Events to score; the key is the account."""
+    labels: TopicName = "labels"
+    """What events turned out to be; the key is the event's id. Read where the model uses labels."""
     scores: TopicName = "scores"
     """A record for every event scored."""
     alerts: TopicName = "alerts"
@@ -106,12 +130,23 @@ class Topics(Section):
     """How many partitions a topic gets when it is created."""
     replication_factor: Annotated[int, Field(ge=1, le=10)] = 1
     """How many replicas a topic gets when it is created."""
-    max_message_bytes: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 1_048_588
+    max_message_bytes: Annotated[int, Field(ge=100_000, le=1_000_000_000)] = 1_048_588
     """The largest record that a topic takes when it is created."""
+
+    @property
+    def part_bytes(self) -> int:
+        """How many bytes of its event one record of a dead letter holds at most."""
+        # Beside them lie a key of up to 64 KiB and the headers.
+        return min(900_000, self.max_message_bytes - 81_920)
+
+    @property
+    def names(self) -> list[str]:
+        """All topics."""
+        return [self.transactions, self.labels, self.scores, self.alerts, self.dead_letters]
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
-        names = [self.transactions, self.scores, self.alerts, self.dead_letters]
+        names = self.names
         if len(set(names)) != len(names):
             raise ValueError(f"topics must have different names, however: {', '.join(names)}")
         return self
@@ -128,6 +163,28 @@ class State(Section):
     """How long one request may take."""
     connect_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long to try to reach the store, at the start and when it goes away."""
+
+
+    shards: Annotated[int, Field(ge=1, le=4096)] = 8
+    """Over how many parts shared entities are spread. Another number starts them anew."""
+
+
+class Labels(Section):
+    """What events turned out to be, told later."""
+
+    keep_days: Annotated[float, Field(gt=0, le=3650)] = 60.0
+    """How long after its event a label may come."""
+
+
+class Alignment(Section):
+    """Keeping partitions together in event time, where the stream runs faster than life."""
+
+    grace_s: Annotated[float, Field(ge=0, le=31_536_000)] = 3_600.0
+    """How far, in event time, a partition may be ahead of the slowest before it is paused."""
+    idle_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    """A partition from which nothing came for so long holds up nobody."""
+    stale_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """A worker that has said nothing for so long holds up nobody."""
 
 
 class Model(Section):
@@ -190,4 +247,17 @@ class Settings(BaseSettings):
     model: Model = Model()
     events: Events = Events()
     worker: Worker = Worker()
+    labels: Labels = Labels()
+    alignment: Alignment = Alignment()
     fields: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _alerts_fit(self) -> Self:
+        largest = self.topics.max_message_bytes - ALERT_BYTES
+        if self.events.max_bytes > largest:
+            raise ValueError(
+                "events.max_bytes must be at most topics.max_message_bytes less "
+                f"{ALERT_BYTES:,}, since an alert carries its event, however: "
+                f"{self.events.max_bytes:,} > {largest:,}"
+            )
+        return self

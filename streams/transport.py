@@ -17,10 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
+
+from engine.errors import BrokerUnavailable
+from streams.ranges import Held
 
 
 @dataclass(slots=True, eq=False)
@@ -51,8 +54,15 @@ class Poll:
 class Positions(Protocol):
     """Where an application keeps the positions of its partitions, if not in Kafka."""
 
-    async def __call__(self, partitions: Iterable[TP]) -> Mapping[TP, int | None]:
-        """Return where each partition goes on; None for its beginning."""
+    async def __call__(self, partitions: Iterable[TP]) -> Mapping[TP, int]:
+        """Return where each partition goes on."""
+
+
+class Breaks(Protocol):
+    """What an application does where a partition's records do not begin at the offset asked for."""
+
+    async def __call__(self, partition: TP, expected: int, found: int) -> bool:
+        """Return whether to take the records that begin at ``found``."""
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -67,17 +77,20 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 class BatchConsumer(driver.Consumer):
     """A consumer whose messages are polls.
 
-    An application that keeps its own positions sets ``positions``: on every assignment the
-    consumer then starts there and not at the offset committed in Kafka.
+    An application that keeps its own positions has a method ``positions``: on every assignment the
+    consumer then starts there and not at the offset committed in Kafka. Its method ``on_break`` is
+    told where offsets do not follow each other.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.positions: Positions | None = getattr(self.app, "positions", None)
+        self.on_break: Breaks | None = getattr(self.app, "on_break", None)
         self.epochs: dict[TP, int] = defaultdict(int)
         self.starts: dict[TP, int] = {}
         self._done: dict[TP, int] = {}
         self._rewinds: dict[TP, int] = {}
+        self._next: dict[TP, int] = {}
         self._polled_epochs: Mapping[TP, int] = {}
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
@@ -98,15 +111,35 @@ class BatchConsumer(driver.Consumer):
         committed: dict[TP, int] = dict(await super().seek_to_committed())
         starts = {tp: offset for tp, offset in committed.items() if offset is not None}
         if self.positions is not None:
-            wanted = await self.positions(self.assignment())
-            starts |= {tp: offset for tp, offset in wanted.items() if offset is not None}
-            missing = [tp for tp, offset in wanted.items() if offset is None]
-            starts |= await self.earliest_offsets(*missing) if missing else {}
+            starts |= await self.positions(self.assignment())
         self._rewinds.clear()
         for partition, offset in starts.items():
             self.rewind(partition, offset)
         self.starts = starts
         return {**committed, **starts}
+
+    async def held(self, partitions: Iterable[TP], exact_ends: bool) -> dict[TP, Held]:
+        """Return what partitions hold.
+
+        Args:
+            partitions: the partitions.
+            exact_ends: whether the broker's end offsets can be believed.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer.
+        """
+        asked = list(partitions)
+        if not asked:
+            return {}
+        try:
+            beginnings = await self.earliest_offsets(*asked)
+            ends = await self.highwaters(*asked) if exact_ends else {}
+        except (KafkaError, OSError) as error:
+            raise BrokerUnavailable(
+                f"Kafka must tell the offsets of {asked[0].topic}, however: "
+                f"{type(error).__name__}: {error}"
+            ) from None
+        return {tp: Held(beginnings[tp], ends.get(tp)) for tp in asked}
 
     async def getmany(
         self,
@@ -158,6 +191,7 @@ class BatchConsumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
         for partition in revoked:
             self._done.pop(partition, None)
+            self._next.pop(partition, None)
 
     async def _getmany(
         self,
@@ -171,7 +205,19 @@ class BatchConsumer(driver.Consumer):
             # The partitions have just left; their next assignment brings new positions.
             return {}
         self._polled_epochs = dict(self.epochs)
-        return await super()._getmany(active_partitions, timeout)
+        records = await super()._getmany(active_partitions, timeout)
+        return {tp: batch for tp, batch in records.items() if await self._follows(tp, batch)}
+
+    async def _follows(self, tp: TP, batch: list[ConsumerRecord]) -> bool:
+        """Whether to take a batch: the one after the last, or one that the application accepts."""
+        if not batch:
+            return False
+        found = batch[0].offset
+        expected = self._next.get(tp, found)
+        if found != expected and self.on_break and not await self.on_break(tp, expected, found):
+            return False
+        self._next[tp] = batch[-1].offset + 1
+        return True
 
     async def _apply_rewinds(self) -> None:
         rewinds, self._rewinds = self._rewinds, {}
@@ -179,6 +225,7 @@ class BatchConsumer(driver.Consumer):
         wanted = {tp: offset for tp, offset in rewinds.items() if tp in assigned}
         if wanted:
             await self.seek_wait(wanted)
+        self._next.update(wanted)
         self._committed_offset.update(wanted)
 
     def _polls(

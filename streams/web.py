@@ -61,6 +61,9 @@ async def _broker(app: RiskApp) -> dict[str, Any]:
     await app.processor.ping_broker()
     if app.rebalancing or not app.has_been_assigned:
         raise Unavailable("the workers are sharing out the partitions")
+    if app.fenced:
+        named = ", ".join(map(str, sorted(app.fenced)))
+        raise Unavailable(f"another worker wrote to the fenced partitions {named}; reading again")
     return {"partitions": sorted(tp.partition for tp in app.batches.assignment())}
 
 

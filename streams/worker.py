@@ -18,7 +18,7 @@ from engine.errors import StoreUnavailable
 from engine.manifest import Manifest, Thresholds
 from engine.scorer import Scorer
 from streams.app import RiskApp
-from streams.kafka import ensure_topics, new_producer, start_client
+from streams.kafka import ensure_topics, new_producer, start_client, tells_ends
 from streams.log import get_logger
 from streams.metrics import Metrics
 from streams.processor import Processor
@@ -53,12 +53,16 @@ def new_scorer(settings: Settings, bundle: Bundle) -> Scorer:
     return Scorer(bundle, model.device, model.threads, thresholds)
 
 
-def new_store(settings: Settings, manifest: Manifest) -> Store:
-    """Return the store of this application's states; models of another layout never see them."""
+def new_store(settings: Settings, manifest: Manifest, topic: str) -> Store:
+    """Return the store of this application's states and positions of one topic.
+
+    Models of another layout never see them, and another topic has states and positions of its own:
+    offsets of one topic mean nothing in another.
+    """
     days = settings.state.expire_days
     return open_store(
         settings.state.url.get_secret_value(),
-        namespace=f"{settings.app.id}.{manifest.state.digest}",
+        namespace=f"{settings.app.id}.{manifest.state.digest}:{topic}",
         expire_s=None if days is None else max(round(days * _DAY_S), 1),
         timeout_s=settings.state.timeout_s,
     )
@@ -108,15 +112,16 @@ async def _opened(settings: Settings, bundle: Bundle) -> AsyncIterator[RiskApp]:
     metrics = Metrics()
     metrics.set_model(bundle.manifest, bundle.digest, scorer.provider)
     logger.info("%s", scorer.device_line)
-    store = new_store(settings, bundle.manifest)
+    store = new_store(settings, bundle.manifest, settings.topics.transactions)
     producer = new_producer(settings.broker)
     try:
         await _reach_store(store, settings)
         partitions = await ensure_topics(settings)
+        exact_ends = await tells_ends(settings.broker)
         await start_client(producer, settings.broker)
         publisher = Publisher(producer, settings.broker, partitions)
         processor = Processor(settings, decoder, scorer, store, publisher, metrics)
-        yield RiskApp(settings, scorer, processor, metrics)
+        yield RiskApp(settings, scorer, processor, metrics, exact_ends=exact_ends)
     finally:
         await producer.stop()
         await store.close()

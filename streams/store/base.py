@@ -1,10 +1,11 @@
 """What a state store promises to the engine.
 
-A store holds, for each partition of the input topic, the encoded state of every account and one
-position: the offset of the next event whose effect is not yet in those states. States and position
-change together or not at all, and only for the worker that knows the position the store holds. So
-a worker that lost its partition cannot overwrite its successor (fenced), a store that lost its last
-writes is noticed (behind), and a write whose answer got lost may be sent again (repeated).
+A store is opened for one input topic. It holds, for each of its partitions, the encoded state of
+every account and one position: the offset of the next event whose effect is not yet in those
+states. States and position change together or not at all, and only for the worker that knows the
+position the store holds. So a worker that lost its partition cannot overwrite its successor
+(fenced), a store that lost its last writes is noticed (behind), and a write whose answer got lost
+may be sent again (repeated).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def open_store(
     | `redis+cluster://host:6379`, `rediss+…` | Redis Cluster, through any one of its nodes  |
 
     Args:
-        namespace: separates applications and state layouts that share a server.
+        namespace: separates applications, state layouts and topics that share a server.
         expire_s: seconds after its last write that an account is forgotten; None keeps it.
         timeout_s: how long to wait for a connection, and for an answer.
 

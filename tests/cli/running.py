@@ -1,13 +1,27 @@
-"""Running the command line as a user does: a process of its own, its output and exit code."""
+"""Running the command line as a user does, and what comes of it: output and exit code.
+
+``riskstream`` is a process of its own, which takes a second to start; ``invoke`` is for what does
+not depend on that.
+"""
 
 from __future__ import annotations
 
+import io
+import logging
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
+
+from riskstream.main import main
 
 ROOT = Path(__file__).parents[2]
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_LIBRARIES = ("aiokafka", "asyncio", "faust", "faust.transport")
 COMMAND = (sys.executable, "-m", "riskstream")
 
 
@@ -32,6 +46,21 @@ def riskstream(
     )
 
 
+def invoke(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ``riskstream …`` to its end in a folder, in this process."""
+    command = ["riskstream", *map(str, arguments)]
+    stdout, stderr = _stream(), _stream()
+    with ExitStack() as changed:
+        changed.enter_context(chdir(cwd))
+        changed.enter_context(patch.dict(os.environ, environment(**variables)))
+        changed.enter_context(patch.object(sys, "argv", command))
+        changed.enter_context(_same_logging())
+        changed.enter_context(redirect_stdout(stdout))
+        changed.enter_context(redirect_stderr(stderr))
+        code = _exit_code()
+    return subprocess.CompletedProcess(command, code, _text(stdout), _text(stderr))
+
+
 def start(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.Popen[str]:
     """Start ``riskstream …`` in a folder, its output in pipes. The caller waits for its end."""
     return subprocess.Popen(
@@ -50,3 +79,33 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 1, done.stderr
     return lines[0]
+
+
+def _exit_code() -> int:
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+@contextmanager
+def _same_logging() -> Iterator[None]:
+    """Take back what a command changes of the process's logging."""
+    loggers = [logging.getLogger(name) for name in ("", "riskstream", "engine", *_LIBRARIES)]
+    before = [(each.level, list(each.handlers)) for each in loggers]
+    try:
+        yield
+    finally:
+        for logger, (level, handlers) in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+            logger.handlers[:] = handlers
+
+
+def _stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return _COLOUR.sub("", stream.read())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,23 @@ from engine.bundle import Bundle
 from engine.columns import Columns
 from engine.decode import Decoder, Limits
 from engine.device import Device
-from engine.errors import ConfigError
+from engine.errors import BrokerUnavailable, ConfigError
 from engine.offline import OfflineScorer
 from engine.records import Encoder, Times
 from engine.scorer import Scorer
+from riskstream.alert_feed import AlertFeed
 from riskstream.alerts import parse_since
+from streams.configuration import load_settings
+from streams.embedded.broker import EmbeddedBroker
 from streams.embedded.processes import choose_port
+from streams.feed import open_feed
+from streams.kafka import ensure_topics
 from tests.bundles import tiny_bundle
 from tests.cli.running import error_line, riskstream
 from tests.cli.terminal import Terminal
 from tests.cli.topics import publish_alerts, write_config
 
+NOW_MS = 1_800_000_000_000
 AMOUNTS = [45.0, 20_000.5, 3.0, 90.0, 12_000.0, 60.0]
 
 
@@ -106,6 +114,108 @@ def test_what_was_published_before_is_left_out(feed: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def in_partitions(values: list[bytes], count: int) -> tuple[list[bytes], list[tuple[int, int]]]:
+    """Many alerts a second apart, partition after partition, each account at its place in time."""
+    body = orjson.loads(values[0])
+    order = [at for partition in range(4) for at in range(partition, count, 4)]
+    many = [orjson.dumps({**body, "account": f"card-{at}"}) for at in order]
+    return many, [(at % 4, NOW_MS + at * 1_000) for at in order]
+
+
+def test_partitions_are_merged_in_the_order_of_publication(
+    config: Path, values: list[bytes]
+) -> None:
+    publish_alerts(config, *in_partitions(values, 400))
+    done = alerts(config, "--once", "--json")
+    accounts = [orjson.loads(line)["account"] for line in done.stdout.splitlines()]
+    assert accounts == [f"card-{at}" for at in range(400)]
+
+
+def test_a_terminal_shows_the_newest_of_all_partitions(config: Path, values: list[bytes]) -> None:
+    publish_alerts(config, *in_partitions(values, 400))
+    with Terminal("alerts", "-c", config, "--once", cwd=config.parent) as terminal:
+        assert terminal.read_to_end(60) == 0
+    shown = re.findall(r"card-(\d+)", picture(terminal.text, 400))
+    assert [int(each) for each in shown] == list(range(399, 399 - len(shown), -1))
+    assert len(shown) > 30
+
+
+FOREIGN = [b"no JSON", b"[1]", b"{}", b'{"decision": "review"}', b'{"error": "none of ours"}']
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--json", "--decision", "decline")])
+def test_what_is_no_alert_is_passed_over_with_one_line(
+    options: tuple[str, ...], config: Path, values: list[bytes]
+) -> None:
+    foreign = [*FOREIGN, orjson.dumps({**orjson.loads(values[0]), "event_time_ms": 2**60})]
+    publish_alerts(config, [*foreign, *values], [(2, None)] * (len(foreign) + len(values)))
+    done = alerts(config, "--once", *options)
+    assert done.returncode == 0
+    wanted = [each for each in bodies(values) if not options[1:] or each["decision"] == "decline"]
+    assert len(done.stdout.splitlines()) == len(wanted) > 0
+    topic = load_settings(config).topics.alerts
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(foreign)
+    for at, line in enumerate(sorted(lines, key=lambda each: each.partition("offset")[2])):
+        assert f"{topic} must hold " in line
+        assert f"offset {at} of partition 2 is none" in line
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    """A broker that a test may end and start again at the same address."""
+    with EmbeddedBroker(tmp_path / "own", port=choose_port(None)) as broker:
+        yield broker
+
+
+def test_a_broker_that_goes_away_is_waited_for_and_told_once(
+    own_broker: EmbeddedBroker, values: list[bytes], tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, own_broker.bootstrap)
+    publish_alerts(config, values)
+    with Terminal("alerts", "-c", config, "--since", "1h", "--json", cwd=tmp_path) as terminal:
+        terminal.read_until(lambda text: text.count('"alert_id"') == len(values), 60)
+        own_broker.kill()
+        terminal.read_until(lambda text: "Kafka is away, and is waited for: " in text, 60)
+        assert f"broker.bootstrap = {own_broker.bootstrap}" in terminal.text
+        own_broker.start()
+        terminal.read_until(lambda text: "Kafka is back\n" in text, 60)
+        terminal.press_ctrl_c()
+        assert terminal.read_to_end(60) == 130
+    assert terminal.text.count("Kafka is") == 2
+    assert "Traceback" not in terminal.text
+
+
+def test_a_live_view_says_that_the_broker_is_away(
+    own_broker: EmbeddedBroker, values: list[bytes], tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, own_broker.bootstrap)
+    publish_alerts(config, values)
+    count = len(values)
+    with Terminal("alerts", "-c", config, "--since", "1h", cwd=tmp_path) as terminal:
+        terminal.read_until(lambda text: f"{count} alerts, newest first" in text, 60)
+        own_broker.kill()
+        terminal.read_until(lambda text: f"{count} alerts, newest first; Kafka is away" in text, 60)
+        terminal.press_ctrl_c()
+        assert terminal.read_to_end(60) == 130
+
+
+async def test_the_end_cannot_be_known_while_the_broker_is_away(
+    own_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    settings = load_settings(write_config(tmp_path, own_broker.bootstrap))
+    await ensure_topics(settings)
+    async with open_feed(settings, [settings.topics.alerts], 0) as feed:
+        assert await feed.poll() == []
+        assert await feed.at_end()
+        own_broker.kill()
+        with pytest.raises(BrokerUnavailable, match=f"bootstrap = {own_broker.bootstrap}, however"):
+            await feed.at_end()
+        ending = AlertFeed(feed, None, once=True).batches()
+        with pytest.raises(BrokerUnavailable, match="Kafka must answer"):
+            [batch async for batch in ending]
+
+
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
@@ -127,9 +237,6 @@ def test_a_broker_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "Kafka must answer at broker.bootstrap" in error_line(done)
-
-
-NOW_MS = 1_800_000_000_000
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from models.packs.registry import pack_folder
 from tests.cli.files import write
-from tests.cli.running import error_line, riskstream
+from tests.cli.running import error_line, invoke, riskstream
 from tests.streams.synthetic import START, payments
 
 COLUMNS = ["score_id", "event_id", "account", "event_time", "score", "decision"]
@@ -81,6 +81,19 @@ def test_rejects_tell_row_reason_and_detail(tmp_path: Path) -> None:
     assert "amount" in found[0]["detail"]
     assert orjson.loads(found[0]["event"])["transaction_id"] == "t7"
     assert "not scored: below_minimum" in done.stdout
+
+
+def test_json_counts_rejects_by_reason(tmp_path: Path) -> None:
+    events = [dict(event) for event in EVENTS[:50]]
+    for at in (7, 8):
+        events[at]["amount"] = -1.0
+    events[9]["card_id"] = ""
+    done = invoke("score", write(tmp_path / "h.jsonl", events), "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = done.stdout.splitlines()
+    told = orjson.loads(line)
+    assert (told["events"], told["scored"]) == (50, 47)
+    assert told["rejects"] == {"below_minimum": 2, "empty": 1}
 
 
 def renamed(**names: str) -> list[dict[str, Any]]:
@@ -186,10 +199,29 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path) -> None:
     assert "model.onnx" in error_line(done)
 
 
-def test_the_history_is_never_overwritten(tmp_path: Path) -> None:
-    file = tmp_path / "history.parquet"
-    file.write_bytes(b"precious")
-    done = riskstream("score", file, "--out", file, cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (("--out", "history.jsonl"), "--out must be another file than the history"),
+        (("--out", "sub/../history.jsonl"), "--out must be another file than the history"),
+        (("--out", "symbolic.jsonl"), "--out must be another file than the history"),
+        (("--out", "hard.jsonl"), "--out must be another file than the history"),
+        (("--rejects", "history.jsonl"), "--rejects must be another file than the history"),
+        (("--rejects", "symbolic.jsonl"), "--rejects must be another file than the history"),
+        (("--out", "new", "--rejects", "sub/../new"), "--rejects must be another file than --out"),
+        (("--rejects", "scores.parquet"), "--rejects must be another file than --out"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
+)
+def test_no_file_overwrites_another(options: tuple[str, ...], rule: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "history.jsonl", EVENTS)
+    precious = file.read_bytes()
+    (tmp_path / "symbolic.jsonl").symlink_to(file)
+    (tmp_path / "hard.jsonl").hardlink_to(file)
+    (tmp_path / "sub").mkdir()
+    before = sorted(tmp_path.iterdir())
+    done = invoke("score", file, *options, cwd=tmp_path)
     assert done.returncode == 2
-    assert "--out must be another file" in done.stderr
-    assert file.read_bytes() == b"precious"
+    assert rule in error_line(done)
+    assert file.read_bytes() == precious
+    assert sorted(tmp_path.iterdir()) == before

@@ -37,9 +37,19 @@ def read_all(config: Path) -> list[ConsumerRecord]:
     return asyncio.run(_read_all(settings, settings.topics.transactions))
 
 
-def publish_alerts(config: Path, values: Sequence[bytes]) -> None:
-    """Publish records to the alerts topic, one after the other."""
-    asyncio.run(_publish(load_settings(config), values))
+def publish_alerts(
+    config: Path, values: Sequence[bytes], places: Sequence[tuple[int, int | None]] = ()
+) -> None:
+    """Publish records to the alerts topic, one after the other.
+
+    Args:
+        config: names the topic.
+        values: the records.
+        places: the partition and the time of each, in ms since 1970; by default they go to the
+            first partition, at the time that it is.
+    """
+    given = places or [(0, None)] * len(values)
+    asyncio.run(_publish(load_settings(config), values, given))
 
 
 async def _read_all(settings: Settings, topic: str) -> list[ConsumerRecord]:
@@ -63,12 +73,16 @@ async def _read_all(settings: Settings, topic: str) -> list[ConsumerRecord]:
     return sorted(records, key=lambda record: (record.partition, record.offset))
 
 
-async def _publish(settings: Settings, values: Sequence[bytes]) -> None:
+async def _publish(
+    settings: Settings, values: Sequence[bytes], places: Sequence[tuple[int, int | None]]
+) -> None:
     await ensure_topics(settings)
     producer = AIOKafkaProducer(bootstrap_servers=settings.broker.bootstrap, acks="all")
     await producer.start()
     try:
-        for value in values:
-            await producer.send_and_wait(settings.topics.alerts, value, partition=0)
+        for value, (partition, timestamp_ms) in zip(values, places, strict=True):
+            await producer.send_and_wait(
+                settings.topics.alerts, value, partition=partition, timestamp_ms=timestamp_ms
+            )
     finally:
         await producer.stop()

@@ -12,7 +12,7 @@ from engine.columns import Columns, Reason, Reject
 from engine.decode import Decoder
 from engine.device import Device
 from engine.manifest import Thresholds
-from engine.records import Encoder, Origin, Record, Times, dead_letter
+from engine.records import Encoder, Origin, Record, Times, dead_letter, without_event
 from engine.schema import Role
 from engine.scorer import Contribution, Scored, Scorer
 from engine.waves import index_accounts
@@ -126,6 +126,26 @@ def test_an_alert_carries_reasons_amount_and_the_events_own_fields(scorer: Score
         "text": "The amount is large.",
         "log_odds": pytest.approx(0.5 * np.log1p(4321.1), abs=1e-3),
     }
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400 + ".5"])
+def test_an_event_that_parsers_refuse_is_carried_as_text(scorer: Scorer, number: str) -> None:
+    value = orjson.dumps(payment(amount=LARGE))[:-1] + f',"other":{number}}}'.encode()
+    (body,) = bodies(alerts(scorer, [value]))
+    assert "event" not in body
+    assert body["event_text"] == value.decode()
+
+
+def test_an_alert_without_its_event_says_so(scorer: Scorer) -> None:
+    (alert,) = alerts(scorer, [orjson.dumps(payment(amount=LARGE))])
+    shorter = without_event(alert)
+    assert shorter is not None
+    (before,), (after,) = bodies([alert]), bodies([shorter])
+    assert before.pop("event")["transaction_id"] == "t1"
+    assert after.pop("event_too_large") is True
+    assert after == before
+    assert shorter.key == alert.key
+    assert without_event(shorter) is None
 
 
 def test_an_alert_leaves_out_what_lowered_the_score(bundle: Bundle) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -15,7 +17,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from streams.configuration import load_settings
-from streams.embedded.worker import EmbeddedWorker
+from streams.embedded.worker import EmbeddedWorker, to_toml
 from streams.kafka import ensure_topics
 from streams.publisher import partition_of
 from streams.settings import Settings
@@ -92,6 +94,20 @@ class Stream:
             self.directory, {**self.values, **changed}, name=f"worker-{self._count}"
         )
         return self._workers.enter_context(worker)
+
+    def fails(self, **settings: Any) -> subprocess.CompletedProcess[str]:
+        """Run a worker that is to end by itself, and return what it said."""
+        changed = {name.replace("__", "."): value for name, value in settings.items()}
+        config = self.directory / "fails.toml"
+        values = {**self.values, "worker.web_port": 0, **changed}
+        config.write_text(to_toml(values), encoding="utf-8")
+        return subprocess.run(
+            [sys.executable, "-m", "riskstream", "worker", "--config", str(config)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     async def produce(self, records: Sequence[Sent]) -> None:
         """Send records to the transactions topic, keys where Kafka's partitioner puts them."""

@@ -230,3 +230,11 @@ def test_timeouts_must_fit_across_file_and_environment(
 def test_topics_must_differ(write: Write) -> None:
     refusal = _refusal(write('[topics]\nscores = "same"\nalerts = "same"\n'))
     assert "topics must have different names, however: transactions, same, same, dead-l" in refusal
+
+
+def test_alerts_must_fit_into_their_topic(write: Write) -> None:
+    refusal = _refusal(write("[events]\nmax_bytes = 1_040_000\n"))
+    assert "events.max_bytes must be at most topics.max_message_bytes less 16,384" in refusal
+    assert "however: 1,040,000 > 1,032,204" in refusal
+    more = write("[events]\nmax_bytes = 1_040_000\n[topics]\nmax_message_bytes = 2_000_000\n")
+    assert load_settings(more).events.max_bytes == 1_040_000

@@ -38,7 +38,7 @@ class RedisStore:
 
         Args:
             url: `redis://`, `rediss://` or `unix://`; for a cluster, any one of its nodes.
-            namespace: separates applications and state layouts that share a server; no braces.
+            namespace: separates applications, layouts and topics that share a server; no braces.
             expire_s: seconds after its last write that an account is forgotten; None keeps it.
             cluster: whether the server is a Redis Cluster. Each partition then lies on one node,
                 and a call sends one command for each partition, side by side.

@@ -1,0 +1,84 @@
+"""What the commands that read a file of events have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from engine.bundle import Bundle
+from engine.errors import HistoryError
+from engine.history import Chunk, History
+from engine.offline import OfflineScorer, ScoredBatch
+from engine.schema import Schema
+from riskstream.options import err, parse_time
+from streams.settings import Settings
+
+_CHUNK = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The time that ``--from`` and ``--until`` cut out of a history.
+
+    Args:
+        start: its first moment as ISO 8601; None for the history's.
+        until: the first moment after it; None for none.
+    """
+
+    start: str | None = None
+    until: str | None = None
+
+
+def open_history(
+    file: Path, schema: Schema, settings: Settings, period: Period | None = None
+) -> History:
+    """Open a history whose columns are named as the configuration and ``--field`` say.
+
+    Raises:
+        ConfigError: ``--from`` or ``--until`` is no time.
+        SchemaError: a mapped field is none of the schema's.
+        HistoryError: the file cannot be read as a history.
+    """
+    period = period or Period()
+    start_ms = parse_time("--from", period.start)
+    until_ms = parse_time("--until", period.until)
+    return History.open(file, schema.with_paths(settings.fields), start_ms, until_ms)
+
+
+def labels_of(history: History, file: Path, what: str) -> NDArray[np.float32]:
+    """Return the labels of a history; float32 ``[n]``. Raises :class:`HistoryError`.
+
+    Args:
+        history: the events.
+        file: where they came from.
+        what: what needs the labels.
+    """
+    if history.labels is not None:
+        return history.labels
+    path = history.schema.label.path if history.schema.label else "label"
+    raise HistoryError(
+        f"{what} must have labels, however: {file.name} has no column {path!r}; map it with --field"
+    )
+
+
+def score_history(
+    history: History, bundle: Bundle, settings: Settings
+) -> Iterator[tuple[Chunk, ScoredBatch]]:
+    """Yield a history's events with their scores, batch after batch, and show the progress.
+
+    The events are decoded, and scored, as the stream's worker does it.
+    """
+    from streams.worker import new_decoder, new_scorer
+
+    decoder = new_decoder(settings, bundle.manifest)
+    offline = OfflineScorer(decoder, new_scorer(settings, bundle))
+    steps = -(-len(history) // _CHUNK)
+    chunks = history.chunks(_CHUNK)
+    for chunk in track(chunks, "scoring", steps, console=err, disable=not err.is_terminal):
+        yield chunk, offline.score(chunk.values, time.time_ns() // 1_000_000)

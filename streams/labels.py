@@ -1,0 +1,128 @@
+"""The way of a batch of labels: found by their events, added to buckets, remembered.
+
+::
+
+    1 decode   bytes to labels and rejects
+    2 find     what was kept of their events, and what they change
+    3 publish  dead letters, until acknowledged
+    4 add      to the buckets of shared entities, once for each shard
+    5 note     the labels beside their events, so that a second one replaces the first
+    6 write    positions
+
+A label is noted after it was added, so that a crash between the two adds it again, which the
+shards refuse; and never the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from aiokafka import ConsumerRecord
+
+from engine.labels import DecodedLabels, Found, LabelReader
+from streams.batch import Batch, dead_letters
+from streams.metrics import Metrics
+from streams.publisher import Outputs, Publisher
+from streams.retries import Retries
+from streams.settings import Topics
+from streams.shared import Part, SharedState
+from streams.store.base import PartitionWrite, Store, WriteOutcome
+
+
+class LabelProcessor:
+    """Processes batches of labels, one after the other. See :class:`streams.lane.Handler`.
+
+    Args:
+        topics: where labels come from, and dead letters go.
+        reader: reads the labels.
+        store: their positions.
+        shared: past events, and the buckets of shared entities.
+        publisher: where dead letters go.
+        retries: how steps wait for servers.
+        metrics: what is told of it.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        reader: LabelReader,
+        store: Store,
+        shared: SharedState,
+        publisher: Publisher,
+        retries: Retries,
+        metrics: Metrics,
+    ) -> None:
+        self._topics = topics
+        self._reader = reader
+        self._store = store
+        self._shared = shared
+        self._publisher = publisher
+        self._retries = retries
+        self._metrics = metrics
+
+    def decode(self, records: Sequence[ConsumerRecord], received_ms: int) -> DecodedLabels:
+        """Return what records say."""
+        values = [record.value for record in records]
+        published_ms = [record.timestamp for record in records]
+        return self._reader.decode(values, published_ms, received_ms)
+
+    async def own(self, partitions: Iterable[int]) -> None:
+        """Learn how far shared entities have what the partitions add."""
+        await self._shared.own(self._topics.labels, partitions)
+
+    async def handle(
+        self, batch: Batch[DecodedLabels], stored: Mapping[int, int | None]
+    ) -> list[WriteOutcome]:
+        """Take a batch through all steps."""
+        found = await self._find(batch.content)
+        delivery = self._publisher.delivery(self._outputs(batch, found))
+        await self._retries.until_done("publish", delivery.send)
+        await self._shared.add(self._topics.labels, self._parts(batch, found))
+        store = self._shared.store
+        await self._retries.until_done("write", lambda: store.set_entries(found.changed))
+        writes = [
+            PartitionWrite(partition, stored[partition], position, {})
+            for partition, position in batch.positions.items()
+        ]
+        outcomes = await self._retries.until_done("write", lambda: self._store.write(writes))
+        self._observe(batch, found, {each.partition for each in outcomes if each.done})
+        return outcomes
+
+    async def _find(self, decoded: DecodedLabels) -> Found:
+        events = list(dict.fromkeys(decoded.events.tolist()))
+        store = self._shared.store
+        entries = await self._retries.until_done("read", lambda: store.entries(events))
+        return self._reader.find(decoded, dict(zip(events, entries, strict=True)))
+
+    def _outputs(self, batch: Batch[DecodedLabels], found: Found) -> Outputs:
+        letters = []
+        for each in found.rejects:
+            record = batch.records[each.row]
+            letters.append(
+                (record.partition, dead_letters(record, each, self._topics.part_bytes))
+            )
+        return {self._topics.dead_letters: letters}
+
+    def _parts(self, batch: Batch[DecodedLabels], found: Found) -> dict[int, Part]:
+        offsets, partitions = batch.offsets, batch.partitions
+        parts = {}
+        for partition, position in batch.positions.items():
+            mine = partitions[found.rows] == partition
+            content = self._shared.of_labels(found.labels.take(mine), offsets[found.rows[mine]])
+            first = int(offsets[partitions == partition][0])
+            parts[partition] = Part(first, position, content)
+        return parts
+
+    def _observe(self, batch: Batch[DecodedLabels], found: Found, done: set[int]) -> None:
+        counts = np.isin(batch.partitions, list(done))
+        positive = found.labels.positive[counts[found.rows]]
+        known = found.labels.known[counts[found.rows]]
+        labels = self._metrics.labels
+        labels.labels("fraud").inc(int(((known == 1) & (positive == 1)).sum()))
+        labels.labels("genuine").inc(int(((known == 1) & (positive == 0)).sum()))
+        labels.labels("replaced").inc(int((known == 0).sum()))
+        labels.labels("repeated").inc(found.repeated)
+        for reject in found.rejects:
+            if counts[reject.row]:
+                self._metrics.dead_letters.labels(reject.reason).inc()

@@ -1,0 +1,246 @@
+"""A topic that a worker reads: what it owns of it, what waits, and what is processed next.
+
+Records wait where they lie too far ahead of the slowest partition (:mod:`streams.alignment`). They
+are kept decoded, and their partition is paused, so that no more than a poll of each waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol
+
+import numpy as np
+from aiokafka import ConsumerRecord
+
+from streams.alignment import Alignment
+from streams.batch import Batch, ContentT
+from streams.log import get_logger
+from streams.retries import Retries
+from streams.store.base import Store, WriteKind, WriteOutcome
+from streams.transport import Poll
+
+logger = get_logger(__name__)
+
+#: Whether a partition is to be left alone, by its number and the epoch of its records: it is
+#: another worker's, or is about to be read again.
+IsLeft = Callable[[int, int], bool]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What some records came to.
+
+    Args:
+        done: partitions whose records have had their effect, and the offset after these.
+        rewind: partitions to read again from an offset on (None: from the beginning), since the
+            store is behind. They are not taken until they are owned again.
+        fenced: partitions that another worker owns.
+    """
+
+    done: dict[int, int] = field(default_factory=dict)
+    rewind: dict[int, int | None] = field(default_factory=dict)
+    fenced: list[int] = field(default_factory=list)
+
+    def add(self, more: Outcome) -> None:
+        """Take in what came of records after these."""
+        self.done |= more.done
+        self.rewind |= more.rewind
+        self.fenced += more.fenced
+
+
+class Handler(Protocol[ContentT]):
+    """Takes batches of one topic through all their steps."""
+
+    def decode(self, records: Sequence[ConsumerRecord], received_ms: int) -> ContentT:
+        """Return what records say."""
+        ...
+
+    async def own(self, partitions: Iterable[int]) -> None:
+        """Learn what must be known of partitions that this worker reads from now on."""
+        ...
+
+    async def handle(
+        self, batch: Batch[ContentT], stored: Mapping[int, int | None]
+    ) -> list[WriteOutcome]:
+        """Process a batch and write the positions it brings its partitions to.
+
+        Args:
+            batch: the records.
+            stored: the position that the store holds of each partition.
+
+        Raises:
+            Interrupted: the batch was given up while a server was away.
+        """
+        ...
+
+
+class Lane(Generic[ContentT]):
+    """See the module's docstring.
+
+    Args:
+        topic: its name.
+        store: where its positions are.
+        handler: processes its batches.
+        alignment: says how far its partitions may be taken.
+        retries: how steps wait for servers.
+        max_batch: the most records processed together.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        store: Store,
+        handler: Handler[ContentT],
+        alignment: Alignment,
+        retries: Retries,
+        max_batch: int,
+    ) -> None:
+        self.topic = topic
+        self._store = store
+        self._handler = handler
+        self._alignment = alignment
+        self._retries = retries
+        self._max_batch = max_batch
+        self._stored: dict[int, int | None] = {}
+        self._waiting: list[Batch[ContentT]] = []
+
+    def stored(self, partition: int) -> int | None:
+        """Return the position that the store holds for a partition, as far as is known here."""
+        return self._stored.get(partition)
+
+    @property
+    def waiting(self) -> set[int]:
+        """The partitions with records that wait for others."""
+        return {partition for batch in self._waiting for partition in batch.epochs}
+
+    async def positions(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        """Return the stored position of each partition; None where there is none."""
+        wanted = list(partitions)
+        return await self._retries.until_done("read", lambda: self._store.positions(wanted))
+
+    async def own(self, positions: Mapping[int, int | None], caught_up: Iterable[int] = ()) -> None:
+        """Take partitions from now on, each with the position that the store holds of it.
+
+        Args:
+            positions: the partitions.
+            caught_up: those that have nothing to read at present.
+        """
+        await self._handler.own(positions)
+        idle = set(caught_up)
+        for partition in positions:
+            self._alignment.own((self.topic, partition), partition in idle)
+        self._stored |= positions
+
+    def leave_all(self) -> None:
+        """Take no partition any more."""
+        self._stored.clear()
+        self._waiting.clear()
+        self._alignment.leave(self.topic)
+
+    async def process(self, poll: Poll, is_left: IsLeft) -> Outcome:
+        """Take a poll's records, and process all that need not wait.
+
+        Raises:
+            Interrupted: a batch was given up while a server was away.
+        """
+        records: list[ConsumerRecord] = []
+        epochs = {}
+        for partition, part in poll.parts.items():
+            self._alignment.arrived((self.topic, partition))
+            if partition in self._stored and not is_left(partition, poll.epochs[partition]):
+                records += part
+                epochs[partition] = poll.epochs[partition]
+        if records:
+            content = self._handler.decode(records, poll.received_ms)
+            self._waiting.append(Batch(records, epochs, poll.received_ms, content))
+        return await self.advance(is_left)
+
+    async def advance(self, is_left: IsLeft) -> Outcome:
+        """Process all waiting records that need not wait any more.
+
+        Raises:
+            Interrupted: a batch was given up while a server was away.
+        """
+        outcome = Outcome()
+        while True:
+            self._tell_heads()
+            batch = self._next(is_left)
+            if batch is None:
+                return outcome
+            try:
+                written = await self._handler.handle(batch, self._stored)
+            except BaseException:
+                # They are read again: by whoever owns them next.
+                self._waiting.clear()
+                raise
+            outcome.add(self._conclude(written))
+            for partition, until_ms in _latest(batch).items():
+                if partition in outcome.done:
+                    self._alignment.processed((self.topic, partition), until_ms)
+
+    def _next(self, is_left: IsLeft) -> Batch[ContentT] | None:
+        """Take the next batch out of what waits."""
+        if not self._waiting:
+            return None
+        limit_ms = self._alignment.limit(self.topic)
+        ready, rest, n = [], [], 0
+        for each in self._waiting:
+            batch = each.without(
+                lambda partition, epoch: partition not in self._stored or is_left(partition, epoch)
+            )
+            before, after = batch.cut(limit_ms) if n < self._max_batch else (None, batch)
+            if before is not None and len(before):
+                ready.append(before)
+                n += len(before)
+            if len(after):
+                rest.append(after)
+        self._waiting = rest
+        return Batch.joined(ready) if ready else None
+
+    def _tell_heads(self) -> None:
+        heads: dict[int, int] = {}
+        for batch in self._waiting:
+            rows = batch.content.rows.tolist()
+            for row, time_ms in zip(rows, batch.content.time_ms.tolist(), strict=True):
+                heads.setdefault(batch.records[row].partition, time_ms)
+        for partition in self._stored:
+            self._alignment.hold((self.topic, partition), heads.get(partition))
+
+    def _conclude(self, outcomes: Sequence[WriteOutcome]) -> Outcome:
+        outcome = Outcome()
+        for each in outcomes:
+            if each.done:
+                self._stored[each.partition] = each.stored
+                outcome.done[each.partition] = each.stored or 0
+                continue
+            self._stored.pop(each.partition, None)
+            if each.kind is WriteKind.FENCED:
+                logger.warning(
+                    "partition %d of %s belongs to another worker, whose position is %s: nothing "
+                    "of this batch was written",
+                    each.partition,
+                    self.topic,
+                    each.stored,
+                )
+                outcome.fenced.append(each.partition)
+            else:
+                logger.warning(
+                    "partition %d of %s: the state store lost its last writes, reading again "
+                    "from %s",
+                    each.partition,
+                    self.topic,
+                    "the beginning" if each.stored is None else f"offset {each.stored}",
+                )
+                outcome.rewind[each.partition] = each.stored
+        return outcome
+
+
+def _latest(batch: Batch[ContentT]) -> dict[int, int]:
+    """Return the latest event time of each partition's records."""
+    content = batch.content
+    partitions = batch.partitions[content.rows]
+    return {
+        partition: int(content.time_ms[partitions == partition].max())
+        for partition in np.unique(partitions).tolist()
+    }

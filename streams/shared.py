@@ -1,0 +1,225 @@
+"""Shared entities in the stream: what a batch reads of them, and adding to them exactly once.
+
+Each shard of the store keeps, for every partition, how far it has been added there. A batch's
+additions go to the shards they concern, each together with the position it brings the shard to. A
+shard that is further already, since a worker died between this step and the next, is given only
+what lies beyond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import buckets as ring
+from engine.additions import Labels, of_events, of_labels, present
+from engine.buckets import Additions
+from engine.columns import Columns
+from engine.labels import LabelReader
+from engine.schema import Schema
+from engine.shared import SharedEntity
+from streams.log import get_logger
+from streams.metrics import Metrics
+from streams.retries import Retries
+from streams.store.shared import ShardAdd, SharedStore, Source
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is added: kind of entity to additions, and event hash to what is kept of it."""
+
+    additions: Mapping[str, Additions]
+    entries: Mapping[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one partition's batch adds.
+
+    Args:
+        first: the offset of its first record.
+        position: the offset after its last record.
+        content: what the records from an offset on add.
+    """
+
+    first: int
+    position: int
+    content: Callable[[int], Content]
+
+
+class SharedState:
+    """See the module's docstring.
+
+    Args:
+        schema: what an event looks like.
+        shared: the kinds of entity.
+        store: where their rings are.
+        reader: of labels; says what is kept of an event.
+        retries: how steps wait for the store.
+        metrics: where lost additions are counted.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        shared: Sequence[SharedEntity],
+        store: SharedStore,
+        reader: LabelReader,
+        retries: Retries,
+        metrics: Metrics,
+    ) -> None:
+        self.shared = tuple(shared)
+        self.store = store
+        self._schema = schema
+        self._reader = reader
+        self._retries = retries
+        self._metrics = metrics
+        self._at: dict[Source, int | None] = {}
+
+    async def own(self, topic: str, partitions: Iterable[int]) -> None:
+        """Learn how far each shard has what the partitions add."""
+        if not self.shared:
+            return
+        shards = range(self.store.shards)
+        sources = [(shard, topic, each) for each in partitions for shard in shards]
+        self._at |= await self._retries.until_done("read", lambda: self.store.positions(sources))
+
+    async def read(self, columns: Columns) -> dict[str, NDArray[np.float32]]:
+        """Return the graph's inputs: each kind's to float32 ``[n, buckets, quantities]``."""
+        different, places = {}, {}
+        for each in self.shared:
+            hashes = columns.values[each.field]
+            different[each.name], places[each.name] = np.unique(hashes, return_inverse=True)
+        if not different or not len(columns):
+            return {each.input: _nothing(each, len(columns)) for each in self.shared}
+        found = await self._retries.until_done("read", lambda: self.store.rings(different))
+        inputs = {}
+        for each in self.shared:
+            rings = _decoded(each, found[each.name])[places[each.name]]
+            buckets = ring.read(each, rings, columns.event_time_ms)
+            buckets[~present(self._schema, each, columns.values[each.field])] = 0
+            inputs[each.input] = buckets
+        return inputs
+
+    def of_events(
+        self, columns: Columns, offsets: NDArray[np.int64], counted: NDArray[np.bool_]
+    ) -> Callable[[int], Content]:
+        """Return what the events of one partition add.
+
+        Args:
+            columns: ``n`` events.
+            offsets: their offsets; int64 ``[n]``.
+            counted: which of them count: repeated and failed ones do not; bool ``[n]``.
+        """
+
+        def content(since: int) -> Content:
+            counts = counted & (offsets >= since)
+            entries: dict[int, bytes] = {}
+            if self._reader.is_needed:
+                kept = columns.take(counts)
+                hashes = kept.values[self._schema.event_id.name].tolist()
+                entries = dict(zip(hashes, self._reader.entries_of(kept), strict=True))
+            return Content(
+                {each.name: of_events(self._schema, each, columns, counts) for each in self.shared},
+                entries,
+            )
+
+        return content
+
+    def of_labels(
+        self, labels: Labels, offsets: NDArray[np.int64]
+    ) -> Callable[[int], Content]:
+        """Return what the labels of one partition add."""
+
+        def content(since: int) -> Content:
+            some = labels.take(offsets >= since)
+            kinds = [each for each in self.shared if each.takes_labels]
+            return Content(
+                {each.name: of_labels(self._schema, each, some) for each in kinds}, {}
+            )
+
+        return content
+
+    async def add(self, topic: str, parts: Mapping[int, Part]) -> None:
+        """Add what batches add to every shard that does not have it yet."""
+        whole = {partition: self._by_shard(part, part.first) for partition, part in parts.items()}
+        waiting = {
+            (shard, topic, partition)
+            for partition, by_shard in whole.items()
+            for shard in by_shard
+        }
+        while waiting:
+            adds = []
+            for source in sorted(waiting):
+                part = parts[source[2]]
+                at = self._at.get(source)
+                if at is None or at <= part.first:
+                    content: Content | None = whole[source[2]][source[0]]
+                else:
+                    content = self._by_shard(part, at).get(source[0])
+                if content is not None:
+                    adds.append(
+                        ShardAdd(source, at, part.position, content.additions, content.entries)
+                    )
+            waiting = await self._send(adds)
+
+    async def _send(self, adds: Sequence[ShardAdd]) -> set[Source]:
+        """Send additions; return the sources to try again, from where the shard says it is."""
+        if not adds:
+            return set()
+        answers = await self._retries.until_done("write", lambda: self.store.add(adds))
+        again = set()
+        for add, stored in zip(adds, answers, strict=True):
+            self._at[add.source] = stored
+            if stored == add.position:
+                continue
+            if stored is None or (add.expected is not None and stored < add.expected):
+                self._tell_lost(add, stored)
+            again.add(add.source)
+        return again
+
+    def _tell_lost(self, add: ShardAdd, stored: int | None) -> None:
+        shard, topic, partition = add.source
+        self._metrics.lost_additions.labels(shard).inc()
+        logger.error(
+            "shard %d of the state store has lost what partition %d of %s added between offset %s "
+            "and %s: scores go on without it; `riskstream state backfill` makes it whole",
+            shard,
+            partition,
+            topic,
+            "0" if stored is None else stored,
+            add.expected,
+        )
+
+    def _by_shard(self, part: Part, since: int) -> dict[int, Content]:
+        content, shards = part.content(since), self.store.shards
+        additions: dict[int, dict[str, Additions]] = {}
+        for kind, added in content.additions.items():
+            of = added.entities % shards
+            for shard in np.unique(of).tolist():
+                mine = of == shard
+                additions.setdefault(shard, {})[kind] = Additions(
+                    added.entities[mine], added.buckets[mine], added.amounts[mine]
+                )
+        entries: dict[int, dict[int, bytes]] = {}
+        for event, entry in content.entries.items():
+            entries.setdefault(event % shards, {})[event] = entry
+        return {
+            shard: Content(additions.get(shard, {}), entries.get(shard, {}))
+            for shard in additions.keys() | entries.keys()
+        }
+
+
+def _decoded(shared: SharedEntity, values: Sequence[bytes | None]) -> NDArray[np.void]:
+    record = ring.record(shared)
+    absent = bytes(record.itemsize)
+    return np.frombuffer(b"".join([each or absent for each in values]), dtype=record)
+
+
+def _nothing(shared: SharedEntity, n: int) -> NDArray[np.float32]:
+    return np.zeros((n, shared.buckets, len(shared.quantities)), dtype=np.float32)

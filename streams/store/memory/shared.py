@@ -1,0 +1,66 @@
+"""Shared entities in dictionaries: the engine's own arithmetic, and nothing survives."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.buckets import Additions
+from engine.knowledge import RingTable
+from engine.shared import SharedEntity
+from streams.store.shared import ShardAdd, Source
+
+
+class MemorySharedStore:
+    """A `SharedStore` whose workers share it by sharing the object."""
+
+    def __init__(self, shared: Sequence[SharedEntity], shards: int) -> None:
+        self.shards = shards
+        self._tables = {each.name: RingTable(each) for each in shared}
+        self._positions: dict[Source, int] = {}
+        self._entries: dict[int, bytes] = {}
+        self._clocks: dict[str, bytes] = {}
+
+    async def positions(self, sources: Sequence[Source]) -> dict[Source, int | None]:
+        """See `SharedStore.positions`."""
+        return {each: self._positions.get(each) for each in sources}
+
+    async def rings(self, wanted: Mapping[str, NDArray[np.int64]]) -> dict[str, list[bytes | None]]:
+        """See `SharedStore.rings`."""
+        return {kind: self._tables[kind].encoded(hashes) for kind, hashes in wanted.items()}
+
+    async def add(self, adds: Sequence[ShardAdd]) -> list[int | None]:
+        """See `SharedStore.add`."""
+        for each in adds:
+            if self._positions.get(each.source) == each.expected:
+                self._add(each.additions, each.entries)
+                self._positions[each.source] = each.position
+        return [self._positions.get(each.source) for each in adds]
+
+    async def entries(self, events: Sequence[int]) -> list[bytes | None]:
+        """See `SharedStore.entries`."""
+        return [self._entries.get(each) for each in events]
+
+    async def set_entries(self, entries: Mapping[int, bytes]) -> None:
+        """See `SharedStore.set_entries`."""
+        self._entries |= {event: entries[event] for event in entries if event in self._entries}
+
+    async def clocks(self, mine: Mapping[str, bytes]) -> dict[str, bytes]:
+        """See `SharedStore.clocks`."""
+        self._clocks |= mine
+        return dict(self._clocks)
+
+    async def every_ring(self, kind: str) -> AsyncIterator[tuple[int, bytes]]:
+        """See `SharedStore.every_ring`."""
+        for found in list(self._tables[kind].rings()):
+            yield found
+
+    async def close(self) -> None:
+        """See `SharedStore.close`."""
+
+    def _add(self, additions: Mapping[str, Additions], entries: Mapping[int, bytes]) -> None:
+        for kind, added in additions.items():
+            self._tables[kind].add(added)
+        self._entries |= entries
