@@ -10,9 +10,12 @@ from engine.shared import SharedEntity
 from models.features.amount import Amount
 from models.features.base import Feature
 from models.features.clock import Clock
+from models.features.combinations import Combinations
+from models.features.counterparties import Counterparties
 from models.features.entity_rates import EntityRates
 from models.features.entity_recency import EntityRecency
 from models.features.entity_windows import EntityWindows
+from models.features.maxima import Maxima
 from models.features.novelty import Novelty
 from models.features.recency import Recency
 from models.features.spread import Spread
@@ -23,7 +26,10 @@ FEATURES: dict[str, type[Feature]] = {
     "clock": Clock,
     "recency": Recency,
     "windows": Windows,
+    "maxima": Maxima,
+    "counterparties": Counterparties,
     "novelty": Novelty,
+    "combinations": Combinations,
     "spread": Spread,
     "entity_windows": EntityWindows,
     "entity_rates": EntityRates,
