@@ -156,7 +156,9 @@ class HasRejects(Protocol):
 def moved_rejects(decoded: HasRejects, keep: NDArray[np.bool_]) -> list[Reject]:
     """Return the rejects among the records that are kept, their rows counted among these."""
     moved = (np.cumsum(keep) - 1).tolist()
-    return [replace(each, row=moved[each.row]) for each in decoded.rejects if bool(keep[each.row])]
+    return [
+        replace(each, row=moved[each.row]) for each in decoded.rejects if bool(keep[each.row])
+    ]
 
 
 def joined_rejects(parts: Sequence[HasRejects], starts: Sequence[int]) -> list[Reject]:

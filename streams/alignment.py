@@ -54,7 +54,9 @@ def slowest(clocks: Iterable[Clock]) -> int:
 
     Those without anything to read do not count; without any that does, there is no limit.
     """
-    times = [0 if clock.time_ms is None else clock.time_ms for clock in clocks if not clock.is_idle]
+    times = [
+        0 if clock.time_ms is None else clock.time_ms for clock in clocks if not clock.is_idle
+    ]
     return min(times, default=NO_LIMIT)
 
 

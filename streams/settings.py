@@ -164,6 +164,7 @@ class State(Section):
     connect_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long to try to reach the store, at the start and when it goes away."""
 
+
     shards: Annotated[int, Field(ge=1, le=4096)] = 8
     """Over how many parts shared entities are spread. Another number starts them anew."""
 
