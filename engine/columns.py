@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +122,7 @@ class Decoded:
         """When each event happened; int64 ``[n]``."""
         return self.columns.event_time_ms
 
-    def part(self, keep: NDArray[np.bool_]) -> Decoded:
+    def part(self, keep: NDArray[np.bool_]) -> Self:
         """Return what became of some of the records, as if only these had been decoded.
 
         Args:
@@ -130,13 +130,13 @@ class Decoded:
         """
         moved = np.cumsum(keep) - 1
         columns = self.columns.take(keep[self.rows])
-        return Decoded(replace(columns, rows=moved[columns.rows]), moved_rejects(self, keep))
+        return type(self)(replace(columns, rows=moved[columns.rows]), moved_rejects(self, keep))
 
-    @staticmethod
-    def joined(parts: Sequence[Decoded], sizes: Sequence[int]) -> Decoded:
+    @classmethod
+    def joined(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Self:
         """Return what became of one or more batches as one; ``sizes`` are their records."""
         starts = np.cumsum([0, *sizes]).tolist()
-        return Decoded(
+        return cls(
             Columns.concatenate(
                 [each.columns.shifted(at) for each, at in zip(parts, starts, strict=False)]
             ),
@@ -156,9 +156,7 @@ class HasRejects(Protocol):
 def moved_rejects(decoded: HasRejects, keep: NDArray[np.bool_]) -> list[Reject]:
     """Return the rejects among the records that are kept, their rows counted among these."""
     moved = (np.cumsum(keep) - 1).tolist()
-    return [
-        replace(each, row=moved[each.row]) for each in decoded.rejects if bool(keep[each.row])
-    ]
+    return [replace(each, row=moved[each.row]) for each in decoded.rejects if bool(keep[each.row])]
 
 
 def joined_rejects(parts: Sequence[HasRejects], starts: Sequence[int]) -> list[Reject]:

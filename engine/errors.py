@@ -61,4 +61,4 @@ class BrokerUnavailable(Unavailable):
 
 
 class StoreUnavailable(Unavailable):
-    """The state store (Redis) is not reachable or refuses to write."""
+    """The state store (Redis) is not reachable or refuses for now."""

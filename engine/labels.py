@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -85,14 +85,14 @@ class DecodedLabels:
         """When each became known; int64 ``[m]``."""
         return self.known_ms
 
-    def part(self, keep: NDArray[np.bool_]) -> DecodedLabels:
+    def part(self, keep: NDArray[np.bool_]) -> Self:
         """Return what became of some of the records, as if only these had been decoded.
 
         Args:
             keep: which records; bool ``[n]``.
         """
         mine = keep[self.rows]
-        return DecodedLabels(
+        return type(self)(
             rows=(np.cumsum(keep) - 1)[self.rows[mine]],
             events=self.events[mine],
             event_ids=[self.event_ids[at] for at in np.flatnonzero(mine).tolist()],
@@ -101,11 +101,11 @@ class DecodedLabels:
             rejects=moved_rejects(self, keep),
         )
 
-    @staticmethod
-    def joined(parts: Sequence[DecodedLabels], sizes: Sequence[int]) -> DecodedLabels:
+    @classmethod
+    def joined(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Self:
         """Return what became of one or more batches as one; ``sizes`` are their records."""
         starts = np.cumsum([0, *sizes]).tolist()
-        return DecodedLabels(
+        return cls(
             rows=np.concatenate([each.rows + at for each, at in zip(parts, starts, strict=False)]),
             events=np.concatenate([each.events for each in parts]),
             event_ids=[event_id for each in parts for event_id in each.event_ids],

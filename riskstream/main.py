@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import os
 import sys
 from importlib.metadata import version
+from traceback import format_exc
 from typing import Annotated
 
 import typer
@@ -21,6 +25,10 @@ from riskstream.settings import settings
 from riskstream.train import train
 from riskstream.up import up
 from riskstream.worker import topics, worker
+from streams.configuration import variable_of
+from streams.log import get_logger
+
+_LEVEL_VARIABLE = variable_of("worker.log_level")
 
 _EPILOG = (
     "Exit codes: 0 done; 1 something failed, such as a server that is not there; 2 a wrong option, "
@@ -59,11 +67,25 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a character shows a question mark.
+        sys.stdout.reconfigure(errors="replace")
+    # Kept from here, since the demo takes such variables out of its environment.
+    wants_traceback = os.environ.get(_LEVEL_VARIABLE) == "DEBUG"
     try:
         app()
     except RiskstreamError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(_exit_code(error))
+    except Exception as error:
+        if wants_traceback or get_logger("main").isEnabledFor(logging.DEBUG):
+            err.print(format_exc(), markup=False)
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        err.print(
+            f"[bold red]error:[/] this is a bug in riskstream: {escape(found)}; please report it "
+            f"with the traceback that {_LEVEL_VARIABLE}=DEBUG shows"
+        )
+        sys.exit(EXIT_FAILED)
 
 
 def _exit_code(error: RiskstreamError) -> int:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, EmbeddedServerError
 from riskstream.options import ConfigOption, make_folder, out, settings_of
 from streams.embedded.broker import EmbeddedBroker
+from streams.embedded.processes import EmbeddedServer
 from streams.embedded.valkey import EmbeddedValkey
 from streams.settings import Settings
+
+_LOOK_EVERY_S = 0.2
 
 
 def up(
@@ -25,7 +32,8 @@ def up(
     """Run an embedded broker and an embedded Valkey at the configured addresses until Ctrl-C.
 
     For a laptop: what they hold is in memory, and gone when they stop. The
-    addresses must be ports of 127.0.0.1, as they are by default.
+    addresses must be ports of 127.0.0.1, as they are by default. Where one of
+    them ends by itself, so does the other, and the exit code is 1.
 
     [bold]Examples[/bold]
 
@@ -38,32 +46,39 @@ def up(
         broker = stack.enter_context(EmbeddedBroker(directory, port=broker_port))
         valkey = stack.enter_context(EmbeddedValkey(directory, port=store_port))
         out.print(f"Kafka at {broker.bootstrap}, state store at {valkey.url}; Ctrl-C ends them")
-        _wait_for_a_signal()
+        _wait_for_a_signal([broker, valkey])
     out.print("stopped")
 
 
 def _ports(settings: Settings) -> tuple[int, int]:
     bootstrap = settings.broker.bootstrap
-    url = settings.state.url.get_secret_value()
-    host, _, broker_port = bootstrap.partition(":")
-    scheme, _, address = url.partition("://")
-    store_host, _, store_port = address.split("/")[0].partition(":")
-    local = {host, store_host} <= {"127.0.0.1", "localhost"}
-    if not (local and scheme == "redis" and broker_port.isdigit() and store_port.isdigit()):
+    url = urlsplit(settings.state.url.get_secret_value())
+    broker_port = _local_port(bootstrap)
+    store_port = _local_port(url.netloc) if url.scheme == "redis" else None
+    if broker_port is None or store_port is None:
         raise ConfigError(
             "riskstream up must have broker.bootstrap = 127.0.0.1:PORT and state.url = "
             f"redis://127.0.0.1:PORT, however: broker.bootstrap = {bootstrap}, and state.url has "
-            f"the scheme {scheme} and the host {store_host.rpartition('@')[2]}"
+            f"the scheme {url.scheme} and the host {url.hostname}"
         )
-    return int(broker_port), int(store_port)
+    return broker_port, store_port
 
 
-def _wait_for_a_signal() -> None:
-    def ended(*_: Any) -> None:
-        raise KeyboardInterrupt
+def _local_port(address: str) -> int | None:
+    found = re.fullmatch(r"(?:127\.0\.0\.1|localhost):([0-9]{1,5})", address)
+    return None if found is None else int(found[1])
 
-    signal.signal(signal.SIGTERM, ended)
+
+def _wait_for_a_signal(servers: Sequence[EmbeddedServer]) -> None:
+    """Wait for SIGTERM or Ctrl-C. Raises :class:`EmbeddedServerError` once a server has ended."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        signal.pause()
+        while all(server.running for server in servers):
+            time.sleep(_LOOK_EVERY_S)
     except KeyboardInterrupt:
         return
+    ended = next(server for server in servers if not server.running)
+    raise EmbeddedServerError(
+        f"the embedded server {ended.name} must run until Ctrl-C, however: it has ended; see "
+        f"{ended.log_path}, and start riskstream up again"
+    )

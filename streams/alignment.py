@@ -9,6 +9,7 @@ clocks through the state store.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,9 +55,7 @@ def slowest(clocks: Iterable[Clock]) -> int:
 
     Those without anything to read do not count; without any that does, there is no limit.
     """
-    times = [
-        0 if clock.time_ms is None else clock.time_ms for clock in clocks if not clock.is_idle
-    ]
+    times = [0 if clock.time_ms is None else clock.time_ms for clock in clocks if not clock.is_idle]
     return min(times, default=NO_LIMIT)
 
 
@@ -88,7 +87,7 @@ class Alignment:
         events_topic: the topic of events. Labels are taken up to the slowest of its partitions,
             so that no label comes before its event.
         grace_ms: how far, in event time, a partition may be ahead of the slowest.
-        idle_s: a partition from which nothing came for so long has nothing to read.
+        idle_s: a partition that has been read to its end for so long has nothing to read.
         stale_s: another worker that has said nothing for so long holds up nobody.
     """
 
@@ -106,7 +105,7 @@ class Alignment:
         self._started_ms = _now_ms()
         self._reached: dict[Place, int | None] = {}
         self._heads: dict[Place, int] = {}
-        self._arrived_s: dict[Place, float] = {}
+        self._quiet_s: dict[Place, float | None] = {}
         self._others: dict[Place, Clock] = {}
         self._said: dict[Place, Clock] = {}
 
@@ -116,22 +115,32 @@ class Alignment:
         return bool(self._shared)
 
     def own(self, place: Place, is_caught_up: bool) -> None:
-        """Start the clock of a partition that this worker now reads."""
+        """Start the clock of a partition that this worker now reads.
+
+        Args:
+            place: the partition.
+            is_caught_up: whether it is known that there is nothing to read.
+        """
         self._reached[place] = None
         self._heads.pop(place, None)
-        self._arrived_s[place] = time.monotonic() - (self._idle_s if is_caught_up else 0.0)
+        self._quiet_s[place] = -math.inf if is_caught_up else None
         self._others.pop(place, None)
 
     def leave(self, topic: str) -> None:
         """Forget the clocks of a topic's partitions, which go to other workers."""
         for place in [each for each in self._reached if each[0] == topic]:
-            del self._reached[place], self._arrived_s[place]
+            del self._reached[place], self._quiet_s[place]
             self._heads.pop(place, None)
             self._said.pop(place, None)
 
     def arrived(self, place: Place) -> None:
         """Note that records came."""
-        self._arrived_s[place] = time.monotonic()
+        self._quiet_s[place] = None
+
+    def quiet(self, place: Place) -> None:
+        """Note that a partition has been read to its end."""
+        if self._quiet_s.get(place) is None:
+            self._quiet_s[place] = time.monotonic()
 
     def hold(self, place: Place, head_ms: int | None) -> None:
         """Note the event time of the first record that waits; None where none does."""
@@ -155,15 +164,17 @@ class Alignment:
         return {place: self._clock(place) for place in self._reached}
 
     def news(self) -> dict[Place, Clock]:
-        """Return those of this worker's clocks that others should hear of, once."""
+        """Return those of this worker's clocks that others should hear of."""
         step_ms = self._grace_ms // 8
-        news = {
+        return {
             place: clock
             for place, clock in self.mine().items()
             if _differs(self._said.get(place), clock, step_ms)
         }
+
+    def told(self, news: Mapping[Place, Clock]) -> None:
+        """Note that others have heard of clocks."""
         self._said |= news
-        return news
 
     def slowest(self, events_only: bool = False) -> int:
         """Return the event time that all partitions have reached, in ms since 1970."""
@@ -196,7 +207,9 @@ class Alignment:
 
     def _clock(self, place: Place) -> Clock:
         reached, head = self._reached[place], self._heads.get(place)
-        is_idle = head is None and time.monotonic() - self._arrived_s[place] >= self._idle_s
+        quiet_s = self._quiet_s[place]
+        is_quiet = quiet_s is not None and time.monotonic() - quiet_s >= self._idle_s
+        is_idle = head is None and is_quiet
         time_ms = reached if head is None else max(head, reached or 0)
         return Clock(time_ms, is_idle, _now_ms())
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import faust
@@ -12,21 +14,26 @@ from faust.serializers.codecs import Codec
 from faust.types import TP, EventT, StreamT
 from faust.types.auth import CredentialsT
 
-from engine.errors import BrokerUnavailable, ConfigError, StreamError
-from engine.scorer import Scorer
-from streams.kafka import ssl_context
+from engine.errors import BrokerUnavailable, ConfigError, StreamError, Unavailable
+from streams.kafka import bootstrap_servers, ssl_context
+from streams.lane import IsLeft, Lane, Outcome
 from streams.log import get_logger
-from streams.metrics import Metrics
-from streams.processor import Outcome, Processor
-from streams.ranges import start_at, turned_back
+from streams.pipeline import Pipeline
+from streams.ranges import Start, start_at, turned_back
 from streams.retries import Interrupted
 from streams.settings import Broker, Settings
 from streams.transport import BatchConsumer, Poll
+from streams.watch import BrokerWatch
 from streams.web import add_pages
 
 logger = get_logger(__name__)
 
 _WATCH_EVERY_S = 1.0
+_PING_EVERY_S = 2.0
+
+#: How often clocks are shared: while records wait for other workers, and otherwise.
+_ALIGN_EVERY_S = 0.01
+_LISTEN_EVERY_S = 0.2
 
 
 class RiskApp(faust.App):
@@ -34,38 +41,32 @@ class RiskApp(faust.App):
 
     Args:
         settings: the configuration.
-        scorer: the model, for ``/readyz``.
-        processor: takes the polls; its connections are open.
-        metrics: what is shown at ``/metrics``.
+        pipeline: takes the polls; its connections are open.
         exact_ends: whether the broker's end offsets can be believed.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        scorer: Scorer,
-        processor: Processor,
-        metrics: Metrics,
-        *,
-        exact_ends: bool,
-    ) -> None:
+    def __init__(self, settings: Settings, pipeline: Pipeline, *, exact_ends: bool) -> None:
         self.settings = settings
-        self.scorer = scorer
-        self.processor = processor
-        self.metrics = metrics
+        self.pipeline = pipeline
+        self.metrics = pipeline.metrics
         self.exact_ends = exact_ends
         self.failed = asyncio.Event()
         self.error: BaseException | None = None
         self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
         self.has_been_assigned = False
-        self.fenced: dict[int, float] = {}
+        self._has_news = asyncio.Event()
+        #: Partitions that are not processed until their positions are read again, and since when.
+        self.fenced: dict[TP, float] = {}
+        self.broker_watch = BrokerWatch(pipeline.ping_broker, settings.broker.bootstrap)
         super().__init__(settings.app.id, **_options(settings))
         self.in_worker = True
-        topic = self.topic(
-            settings.topics.transactions, value_serializer=cast(Any, _AsIs()), partitions=None
-        )
-        self.agent(topic, name="score")(self._score)
-        self.task(self._watch)
+        for name in pipeline.lanes:
+            topic = self.topic(name, value_serializer=cast(Any, _AsIs()), partitions=None)
+            self.agent(topic, name=name)(self._read)
+        for task in (self._watch, self._reclaim, self._watch_broker):
+            self.task(task)
+        if pipeline.alignment.is_on:
+            self.task(self._align)
         add_pages(self)
 
     @property
@@ -81,14 +82,25 @@ class RiskApp(faust.App):
     async def positions(self, partitions: Iterable[TP]) -> Mapping[TP, int]:
         """Tell the consumer where its partitions go on, on every assignment."""
         self.fenced.clear()
+        self.batches.held_back.clear()
         self.metrics.forget_partitions()
-        self.processor.leave_all()
-        self.processor.retries.allow()
-        wanted = {tp.partition: tp for tp in partitions}
-        found, starts = await self._look_up(wanted)
-        self.processor.own(found)
-        if wanted.keys() - found.keys():
-            return {}
+        self.pipeline.retries.allow()
+        wanted = list(partitions)
+        starts: dict[TP, int] = {}
+        for lane in self.pipeline.lanes.values():
+            lane.leave_all()
+        # Faust stops working for good, without a word, where this takes the request timeout.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.broker.request_timeout_s * 0.8):
+                for topic, lane in self.pipeline.lanes.items():
+                    starts |= await self._take(lane, [tp for tp in wanted if tp.topic == topic])
+        missing = sorted(set(wanted) - starts.keys())
+        if missing:
+            named = ", ".join(f"{tp.partition} of {tp.topic}" for tp in missing)
+            logger.warning("partitions wait for the state store: %s", named)
+        for tp in missing:
+            self.fenced[tp] = -math.inf
+            self.batches.pause_partitions([tp])
         self.has_been_assigned = True
         return starts
 
@@ -105,29 +117,34 @@ class RiskApp(faust.App):
         self._tell_lost(partition, min(held[partition].beginning, found) - expected)
         return True
 
-    async def _look_up(
-        self, wanted: Mapping[int, TP]
-    ) -> tuple[dict[int, int | None], dict[TP, int]]:
-        """Return stored positions and where to go on; nothing where the worker is to stop."""
+    async def _take(self, lane: Lane[Any], wanted: Iterable[TP]) -> dict[TP, int]:
+        """Own partitions and return where they go on; nothing where the worker is to stop."""
+        tps = {tp.partition: tp for tp in wanted}
         try:
-            found = await self.processor.positions(wanted)
-            return found, await self._starts({wanted[each]: at for each, at in found.items()})
+            found = await lane.positions(tps)
+            starts = await self._starts({tps[each]: at for each, at in found.items()})
+            caught_up = [tp.partition for tp, start in starts.items() if start.is_caught_up]
+            await lane.own(found, caught_up)
         except Interrupted as error:
             logger.warning("%s", error)
+            return {}
         except StreamError as error:
             self.fail(error)
-        return {}, {}
+            return {}
+        return {tp: start.offset for tp, start in starts.items()}
 
-    async def _starts(self, found: Mapping[TP, int | None]) -> dict[TP, int]:
-        held = await self.processor.retries.until_done(
+    async def _starts(self, found: Mapping[TP, int | None]) -> dict[TP, Start]:
+        held = await self.pipeline.retries.until_done(
             "read", lambda: self.batches.held(found, self.exact_ends)
         )
         starts = {}
         for tp, position in sorted(found.items()):
             start = start_at(tp.topic, tp.partition, position, held[tp])
             self._tell_lost(tp, start.lost)
-            logger.info("partition %d goes on at offset %d", tp.partition, start.offset)
-            starts[tp] = start.offset
+            logger.info(
+                "partition %d of %s goes on at offset %d", tp.partition, tp.topic, start.offset
+            )
+            starts[tp] = start
         return starts
 
     def _tell_lost(self, tp: TP, lost: int) -> None:
@@ -143,74 +160,119 @@ class RiskApp(faust.App):
 
     def before_revoked(self) -> None:
         """Let a batch that waits for a server go, since its partitions leave."""
-        self.processor.retries.interrupt()
+        self.pipeline.retries.interrupt()
 
     async def on_stop(self) -> None:
         """Finish the batch at hand, or give it up where it waits for a server that is away."""
-        self.processor.retries.interrupt()
+        self.pipeline.retries.interrupt()
         await super().on_stop()
 
-    async def _score(self, stream: StreamT[Poll]) -> None:
+    async def _read(self, stream: StreamT[Poll]) -> None:
         async for event in cast(Any, stream).noack().events():
             await self._process(stream, event)
 
     async def _process(self, stream: StreamT[Poll], event: EventT[Poll]) -> None:
         poll = cast(Poll, event.value)
+        lane = self.pipeline.lanes[poll.topic]
         try:
-            outcome = await self.processor.process(poll, lambda each: self._is_left(poll, each))
-            poll.processed |= outcome.done
-            await self._follow(poll.topic, outcome)
+            await self._go_on(lane, lambda is_left: lane.process(poll, is_left))
+        finally:
+            await stream.ack(event)
+
+    async def _go_on(self, lane: Lane[Any], action: Callable[[IsLeft], Awaitable[Outcome]]) -> None:
+        """Have a lane process records, and follow what comes of it."""
+
+        def is_left(partition: int, epoch: int) -> bool:
+            """Whether records are another worker's, or are about to be read again."""
+            tp = TP(lane.topic, partition)
+            return tp in self.fenced or self.batches.epochs[tp] != epoch
+
+        try:
+            async with lane.lock:
+                await self._follow(lane, await action(is_left))
+            if self.pipeline.alignment.is_on and self.pipeline.alignment.news():
+                self._has_news.set()
         except Interrupted as error:
             logger.warning("%s", error)
         except Exception as error:  # whatever it is, the worker stops rather than skip events
             self.fail(error)
-        finally:
-            await stream.ack(event)
 
-    def _is_left(self, poll: Poll, partition: int) -> bool:
-        """Whether a partition of a poll is another worker's, or is about to be read again."""
-        epoch = self.batches.epochs[TP(poll.topic, partition)]
-        return partition in self.fenced or poll.epochs[partition] != epoch
-
-    async def _follow(self, topic: str, outcome: Outcome) -> None:
+    async def _follow(self, lane: Lane[Any], outcome: Outcome) -> None:
+        for partition, offset in outcome.done.items():
+            self.batches.processed(TP(lane.topic, partition), offset)
         for partition in outcome.fenced:
-            self.fenced[partition] = time.monotonic()
-            self.batches.pause_partitions([TP(topic, partition)])
+            tp = TP(lane.topic, partition)
+            self.fenced[tp] = time.monotonic()
+            self.batches.pause_partitions([tp])
         for partition, position in outcome.rewind.items():
-            tp = TP(topic, partition)
-            self.batches.rewind(tp, (await self._starts({tp: position}))[tp])
-            self.processor.own({partition: position})
+            tp = TP(lane.topic, partition)
+            self.batches.rewind(tp, (await self._starts({tp: position}))[tp].offset)
+            await lane.own({partition: position})
+        others = {tp for tp in self.batches.held_back if tp.topic != lane.topic}
+        self.batches.held_back = others | {TP(lane.topic, each) for each in lane.waiting}
+
+    async def _align(self) -> None:
+        """Share clocks with other workers, and let records go that waited for slower partitions."""
+        alignment, lanes = self.pipeline.alignment, self.pipeline.lanes.values()
+        while not self.should_stop:
+            is_waiting = any(lane.waiting for lane in lanes)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ALIGN_EVERY_S if is_waiting else _LISTEN_EVERY_S):
+                    await self._has_news.wait()
+            self._has_news.clear()
+            for tp in self.batches.assignment():
+                if self.batches.is_caught_up(tp):
+                    alignment.quiet((tp.topic, tp.partition))
+            # Whatever else needs the store says so where it is away.
+            with suppress(Unavailable):
+                await self.pipeline.share_clocks()
+            for lane in lanes:
+                if lane.waiting:
+                    await self._go_on(lane, lane.advance)
 
     async def _watch(self) -> None:
         while not self.should_stop:
             await self.sleep(_WATCH_EVERY_S)
             self._measure_lag()
+            self.pipeline.show_alignment()
+
+    async def _reclaim(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_WATCH_EVERY_S)
             await self._take_back()
 
+    async def _watch_broker(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_PING_EVERY_S)
+            await self.broker_watch.look()
+
     def _measure_lag(self) -> None:
+        gauges = {
+            self.settings.topics.transactions: self.metrics.lag,
+            self.settings.topics.labels: self.metrics.label_lag,
+        }
         for tp in self.batches.assignment():
             end = self.batches.highwater(tp)
-            position = self.processor.stored(tp.partition) or self.batches.starts.get(tp)
+            position = self.pipeline.lanes[tp.topic].stored(tp.partition)
+            position = self.batches.starts.get(tp) if position is None else position
             if end is not None and position is not None:
-                self.metrics.lag.labels(tp.partition).set(max(end - position, 0))
+                gauges[tp.topic].labels(tp.partition).set(max(end - position, 0))
 
     async def _take_back(self) -> None:
-        """Go on with partitions that another worker wrote to and that are still assigned here.
+        """Go on with fenced partitions that are still assigned here.
 
-        The other has had the session timeout to take them over, or to be told that it lost them.
+        A worker that wrote to one of them has had the session timeout to take it over, or to be
+        told that it lost it.
         """
         due = time.monotonic() - self.settings.broker.session_timeout_s
-        waited = {partition for partition, since in self.fenced.items() if since <= due}
-        wanted = {tp.partition: tp for tp in self.batches.assignment() if tp.partition in waited}
-        if not wanted:
-            return
-        found, starts = await self._look_up(wanted)
-        # A rebalance meanwhile has read the positions already.
-        for partition in self.fenced.keys() & found.keys():
-            self.processor.own({partition: found[partition]})
-            self.batches.rewind(wanted[partition], starts[wanted[partition]])
-            self.batches.resume_partitions([wanted[partition]])
-            del self.fenced[partition]
+        waited = {tp for tp, since in self.fenced.items() if since <= due}
+        for tp in waited & set(self.batches.assignment()):
+            starts = await self._take(self.pipeline.lanes[tp.topic], [tp])
+            # A rebalance meanwhile has read the positions already.
+            if starts and tp in self.fenced:
+                self.batches.rewind(tp, starts[tp])
+                self.batches.resume_partitions([tp])
+                del self.fenced[tp]
 
     def _create_directories(self) -> None:
         """Do nothing: there are no tables, so there is nothing to keep on disk."""
@@ -226,7 +288,7 @@ class _AsIs(Codec):
 def _options(settings: Settings) -> dict[str, Any]:
     broker, worker = settings.broker, settings.worker
     return {
-        "broker": ";".join(f"riskstream://{each}" for each in broker.bootstrap.split(",")),
+        "broker": ";".join(f"riskstream://{each}" for each in bootstrap_servers(broker)),
         "broker_credentials": _credentials(broker),
         "broker_session_timeout": broker.session_timeout_s,
         "broker_heartbeat_interval": broker.session_timeout_s / 4,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -31,8 +31,8 @@ class Content(Protocol):
         """Return what some of the records say."""
         ...
 
-    @staticmethod
-    def joined(parts: Sequence[ContentT], sizes: Sequence[int]) -> ContentT:
+    @classmethod
+    def joined(cls, parts: Sequence[Self], sizes: Sequence[int]) -> Self:
         """Return what the records of several batches say."""
         ...
 
@@ -79,12 +79,19 @@ class Batch(Generic[ContentT]):
         """For each partition, the offset after its last record."""
         return {record.partition: record.offset + 1 for record in self.records}
 
-    def cut(self, limit_ms: int) -> tuple[Batch[ContentT], Batch[ContentT]]:
-        """Return the records before each partition's first at or after a time, and the others."""
+    def cut(
+        self, limit_ms: int, blocked: Set[int] = frozenset()
+    ) -> tuple[Batch[ContentT], Batch[ContentT]]:
+        """Return the records before each partition's first at or after a time, and the others.
+
+        Args:
+            limit_ms: the time, in ms since 1970.
+            blocked: partitions whose records are all among the others.
+        """
         late = self.content.rows[self.content.time_ms >= limit_ms]
-        if not len(late):
+        if not len(late) and not blocked & self.epochs.keys():
             return self, self.part(np.zeros(len(self), dtype=np.bool_))
-        first: dict[int, int] = {}
+        first = dict.fromkeys(blocked, -1)
         for row in late.tolist():
             first.setdefault(self.records[row].partition, row)
         end = len(self)

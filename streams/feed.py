@@ -122,7 +122,13 @@ async def open_feed(
             backlog = await _seek(consumer, topics, since_ms)
         yield Feed(consumer, settings, since_ms or 0, backlog)
     finally:
-        await consumer.stop()
+        await _stop(consumer)
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer. Where Kafka is away, aiokafka lets a cancellation of its own out of stop."""
+    await asyncio.gather(consumer.stop(), return_exceptions=True)
+    await consumer._client.close()
 
 
 async def _seek(consumer: AIOKafkaConsumer, topics: Sequence[str], since_ms: int | None) -> Backlog:

@@ -24,10 +24,19 @@ MAX_REQUEST_BYTES = 1_000_000
 _TANSU = "tansu_cluster"
 
 
+def bootstrap_servers(broker: Broker) -> list[str]:
+    """Return the addresses of ``broker.bootstrap``.
+
+    >>> bootstrap_servers(Broker(bootstrap="a:9092, b:9092,"))
+    ['a:9092', 'b:9092']
+    """
+    return [each.strip() for each in broker.bootstrap.split(",") if each.strip()]
+
+
 def client_options(broker: Broker) -> dict[str, Any]:
     """Return what every aiokafka client takes."""
     options: dict[str, Any] = {
-        "bootstrap_servers": broker.bootstrap.split(","),
+        "bootstrap_servers": bootstrap_servers(broker),
         "security_protocol": broker.security_protocol,
         "request_timeout_ms": round(broker.request_timeout_s * 1000),
     }

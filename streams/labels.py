@@ -99,9 +99,7 @@ class LabelProcessor:
         letters = []
         for each in found.rejects:
             record = batch.records[each.row]
-            letters.append(
-                (record.partition, dead_letters(record, each, self._topics.part_bytes))
-            )
+            letters.append((record.partition, dead_letters(record, each, self._topics.part_bytes)))
         return {self._topics.dead_letters: letters}
 
     def _parts(self, batch: Batch[DecodedLabels], found: Found) -> dict[int, Part]:

@@ -6,6 +6,7 @@ are kept decoded, and their partition is paused, so that no more than a poll of 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol
@@ -102,12 +103,19 @@ class Lane(Generic[ContentT]):
         self._alignment = alignment
         self._retries = retries
         self._max_batch = max_batch
+        #: Held by whoever processes records: a poll, or the clock that lets waiting ones go.
+        self.lock = asyncio.Lock()
         self._stored: dict[int, int | None] = {}
         self._waiting: list[Batch[ContentT]] = []
 
     def stored(self, partition: int) -> int | None:
         """Return the position that the store holds for a partition, as far as is known here."""
         return self._stored.get(partition)
+
+    @property
+    def owned(self) -> set[int]:
+        """The partitions that this worker reads."""
+        return set(self._stored)
 
     @property
     def waiting(self) -> set[int]:
@@ -168,13 +176,15 @@ class Lane(Generic[ContentT]):
             batch = self._next(is_left)
             if batch is None:
                 return outcome
+            # A copy: a rebalance meanwhile reads the positions again.
+            stored = dict(self._stored)
             try:
-                written = await self._handler.handle(batch, self._stored)
+                written = await self._handler.handle(batch, stored)
             except BaseException:
                 # They are read again: by whoever owns them next.
                 self._waiting.clear()
                 raise
-            outcome.add(self._conclude(written))
+            outcome.add(self._conclude(written, stored))
             for partition, until_ms in _latest(batch).items():
                 if partition in outcome.done:
                     self._alignment.processed((self.topic, partition), until_ms)
@@ -183,18 +193,23 @@ class Lane(Generic[ContentT]):
         """Take the next batch out of what waits."""
         if not self._waiting:
             return None
+
+        def is_gone(partition: int, epoch: int) -> bool:
+            return partition not in self._stored or is_left(partition, epoch)
+
         limit_ms = self._alignment.limit(self.topic)
-        ready, rest, n = [], [], 0
+        ready: list[Batch[ContentT]] = []
+        rest: list[Batch[ContentT]] = []
         for each in self._waiting:
-            batch = each.without(
-                lambda partition, epoch: partition not in self._stored or is_left(partition, epoch)
-            )
-            before, after = batch.cut(limit_ms) if n < self._max_batch else (None, batch)
-            if before is not None and len(before):
-                ready.append(before)
-                n += len(before)
-            if len(after):
-                rest.append(after)
+            batch = each.without(is_gone)
+            if sum(map(len, ready)) >= self._max_batch:
+                rest.append(batch)
+                continue
+            # What comes after records that wait must wait too, whatever its time.
+            blocked = {partition for waiting in rest for partition in waiting.epochs}
+            before, after = batch.cut(limit_ms, blocked)
+            ready += [before] if len(before) else []
+            rest += [after] if len(after) else []
         self._waiting = rest
         return Batch.joined(ready) if ready else None
 
@@ -207,33 +222,46 @@ class Lane(Generic[ContentT]):
         for partition in self._stored:
             self._alignment.hold((self.topic, partition), heads.get(partition))
 
-    def _conclude(self, outcomes: Sequence[WriteOutcome]) -> Outcome:
+    def _conclude(
+        self, outcomes: Sequence[WriteOutcome], stored: Mapping[int, int | None]
+    ) -> Outcome:
         outcome = Outcome()
         for each in outcomes:
-            if each.done:
-                self._stored[each.partition] = each.stored
-                outcome.done[each.partition] = each.stored or 0
+            partition = each.partition
+            is_mine = self._stored.get(partition, -1) == stored[partition]
+            if each.done and is_mine:
+                self._stored[partition] = each.stored
+                outcome.done[partition] = each.stored or 0
                 continue
-            self._stored.pop(each.partition, None)
-            if each.kind is WriteKind.FENCED:
-                logger.warning(
-                    "partition %d of %s belongs to another worker, whose position is %s: nothing "
-                    "of this batch was written",
-                    each.partition,
-                    self.topic,
-                    each.stored,
-                )
-                outcome.fenced.append(each.partition)
-            else:
-                logger.warning(
-                    "partition %d of %s: the state store lost its last writes, reading again "
-                    "from %s",
-                    each.partition,
-                    self.topic,
-                    "the beginning" if each.stored is None else f"offset {each.stored}",
-                )
-                outcome.rewind[each.partition] = each.stored
+            is_again_mine = each.done and partition in self._stored
+            self._stored.pop(partition, None)
+            if is_again_mine:
+                # Taken anew, from before this batch, while it was being written.
+                outcome.rewind[partition] = each.stored
+            elif each.kind is WriteKind.FENCED:
+                self._tell_fenced(each)
+                outcome.fenced.append(partition)
+            elif each.kind is WriteKind.BEHIND:
+                self._tell_behind(each)
+                outcome.rewind[partition] = each.stored
         return outcome
+
+    def _tell_fenced(self, outcome: WriteOutcome) -> None:
+        logger.warning(
+            "partition %d of %s belongs to another worker, whose position is %s: nothing of this "
+            "batch was written",
+            outcome.partition,
+            self.topic,
+            outcome.stored,
+        )
+
+    def _tell_behind(self, outcome: WriteOutcome) -> None:
+        logger.warning(
+            "partition %d of %s: the state store lost its last writes, reading again from %s",
+            outcome.partition,
+            self.topic,
+            "the beginning" if outcome.stored is None else f"offset {outcome.stored}",
+        )
 
 
 def _latest(batch: Batch[ContentT]) -> dict[int, int]:

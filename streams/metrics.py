@@ -57,31 +57,31 @@ class Metrics:
     """The metrics of one worker, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.events = Counter(
-            "riskstream_events", "Events received", ["partition"], registry=registry
+        self.registry = CollectorRegistry()
+        self._count_events()
+        self._measure_batches()
+        self._place_partitions()
+        self.model = Info("riskstream_model", "The running model", registry=self.registry)
+
+    def _count_events(self) -> None:
+        counter = self._counter
+        self.events = counter("events", "Events received", "partition")
+        self.scores = counter("scores", "Scores published", "decision")
+        self.duplicates = counter("duplicates", "Repeated events, answered as before")
+        self.late = counter("late", "Events far older than their account's last")
+        self.dead_letters = counter("dead_letters", "Events not scored", "reason")
+        self.rekeyed = counter("rekeyed", "Events published again under their account")
+        self.lost = counter(
+            "lost_events", "Events that Kafka deleted before they were scored", "partition"
         )
-        self.scores = Counter(
-            "riskstream_scores", "Scores published", ["decision"], registry=registry
+        self.labels = counter("labels", "Labels by what came of them", "kind")
+        self.lost_additions = counter(
+            "lost_additions", "Times that a shard had lost what was added to it", "shard"
         )
-        self.duplicates = Counter(
-            "riskstream_duplicates", "Repeated events, answered as before", registry=registry
-        )
-        self.late = Counter(
-            "riskstream_late", "Events far older than their account's last", registry=registry
-        )
-        self.dead_letters = Counter(
-            "riskstream_dead_letters", "Events not scored", ["reason"], registry=registry
-        )
-        self.lost = Counter(
-            "riskstream_lost_events",
-            "Events that Kafka deleted before they were scored",
-            ["partition"],
-            registry=registry,
-        )
-        self.rekeyed = Counter(
-            "riskstream_rekeyed", "Events published again under their account", registry=registry
-        )
+        self.retries = counter("retries", "Steps tried again", "step")
+
+    def _measure_batches(self) -> None:
+        registry = self.registry
         self.batch_size = Histogram(
             "riskstream_batch_events", "Events scored together", buckets=_BATCH, registry=registry
         )
@@ -98,41 +98,28 @@ class Metrics:
             buckets=_STEP_S,
             registry=registry,
         )
-        self.lag = Gauge(
-            "riskstream_lag_events",
-            "Events of the partition not yet scored",
-            ["partition"],
-            registry=registry,
-        )
-        self.position = Gauge(
-            "riskstream_position", "The next offset to score", ["partition"], registry=registry
-        )
-        self.labels = Counter(
-            "riskstream_labels", "Labels by what came of them", ["kind"], registry=registry
-        )
-        self.lost_additions = Counter(
-            "riskstream_lost_additions",
-            "Times that a shard was found to have lost what was added to it",
-            ["shard"],
-            registry=registry,
-        )
-        self.ahead = Gauge(
-            "riskstream_ahead_seconds",
-            "How far the partition is ahead of the slowest, in event time",
-            ["topic", "partition"],
-            registry=registry,
+        for step in STEPS:
+            self.step.labels(step)
+
+    def _place_partitions(self) -> None:
+        self.lag = self._gauge("lag_events", "Events of the partition not yet scored")
+        self.position = self._gauge("position", "The next offset to score")
+        self.label_lag = self._gauge("lag_labels", "Labels of the partition not yet added")
+        self.ahead = self._gauge(
+            "ahead_seconds", "Event time that the partition is ahead of the slowest", "topic"
         )
         self.waiting = Gauge(
             "riskstream_waiting_partitions",
             "Partitions that wait for slower ones",
-            registry=registry,
+            registry=self.registry,
         )
-        self.retries = Counter(
-            "riskstream_retries", "Steps tried again", ["step"], registry=registry
-        )
-        self.model = Info("riskstream_model", "The running model", registry=registry)
-        for step in STEPS:
-            self.step.labels(step)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"riskstream_{name}", documentation, labels, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        names = [*labels, "partition"]
+        return Gauge(f"riskstream_{name}", documentation, names, registry=self.registry)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -156,5 +143,6 @@ class Metrics:
     def forget_partitions(self) -> None:
         """Drop the gauges of partitions that may have gone to another worker."""
         self.lag.clear()
-        self.ahead.clear()
         self.position.clear()
+        self.label_lag.clear()
+        self.ahead.clear()

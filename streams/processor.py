@@ -3,7 +3,8 @@
 ::
 
     1 decode   bytes to columns and rejects
-    2 read     the states of the batch's accounts, the buckets of its shared entities
+    2 read     the states of the batch's accounts and what position they are of, the buckets of
+               its shared entities
     3 score    waves through the graph, decisions, reasons
     4 publish  scores, alerts and dead letters, until acknowledged
     5 add      to the buckets of shared entities, once for each shard
@@ -19,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -37,15 +38,25 @@ from streams.publisher import Publisher
 from streams.retries import Retries
 from streams.settings import OnWrongKey, Settings
 from streams.shared import Part, SharedState
-from streams.store.base import PartitionWrite, Store, WriteOutcome
+from streams.store.base import PartitionWrite, Store, WriteKind, WriteOutcome
 
-#: Accounts with their partitions, each event's account, the states, the graph's shared inputs.
-_Read = tuple[
-    list[tuple[int, str]],
-    NDArray[np.int64],
-    NDArray[Any],
-    dict[str, NDArray[np.float32]],
-]
+
+class _Read(NamedTuple):
+    """What is known before a batch of ``n`` events.
+
+    Args:
+        accounts: the ``u`` accounts, each with its partition.
+        account_index: each event's place among these; int64 ``[n]``.
+        states: the accounts' states; record array ``[u]``.
+        positions: what the states are of.
+        inputs: the graph's shared inputs.
+    """
+
+    accounts: list[tuple[int, str]]
+    account_index: NDArray[np.int64]
+    states: NDArray[Any]
+    positions: Mapping[int, int | None]
+    inputs: dict[str, NDArray[np.float32]]
 
 
 class Processor:
@@ -103,9 +114,16 @@ class Processor:
         """Take a batch through all steps. See :class:`streams.lane.Handler`."""
         timed = self._metrics.timed
         with timed("read"):
-            accounts, index, states, inputs = await self._read(batch)
+            found = await self._read(batch)
+        moved = _moved(found.positions, stored)
+        if moved:
+            # Somebody else, or a store restarted with older states: nothing may come of these.
+            here = ~np.isin(batch.partitions, [each.partition for each in moved])
+            return moved + (await self.handle(batch.part(here), stored) if here.any() else [])
         with timed("score"):
-            scored = self._scorer.score(batch.content.columns, states, index, inputs)
+            scored = self._scorer.score(
+                batch.content.columns, found.states, found.account_index, found.inputs
+            )
             decoded, scored = set_aside(batch.content, scored)
         with timed("encode"):
             outputs = self._outputs(batch, decoded, scored)
@@ -116,12 +134,11 @@ class Processor:
         with timed("add"):
             await self._add(batch, decoded.columns, scored)
         with timed("write"):
-            outcomes = await self._write(batch, stored, accounts, scored)
+            outcomes = await self._write(batch, stored, found.accounts, scored)
         self._observe(batch, decoded, scored, {each.partition for each in outcomes if each.done})
         return outcomes
 
     async def _read(self, batch: Batch[Decoded]) -> _Read:
-        """Return accounts, each event's account, states, and the graph's shared inputs."""
         columns = batch.content.columns
         partitions = [batch.records[row].partition for row in columns.rows.tolist()]
         accounts, index = index_accounts(zip(partitions, columns.accounts, strict=True))
@@ -132,9 +149,10 @@ class Processor:
             self._retries.until_done("read", lambda: self._store.read(wanted)),
             self._shared.read(columns),
         )
-        answers = {partition: iter(values) for partition, values in found.items()}
+        answers = {partition: iter(values) for partition, values in found.states.items()}
         values = [next(answers[partition]) for partition, _ in accounts]
-        return accounts, index, self._scorer.layout.decode(values), inputs
+        states = self._scorer.layout.decode(values)
+        return _Read(accounts, index, states, found.positions, inputs)
 
     async def _add(self, batch: Batch[Decoded], columns: Columns, scored: Scored) -> None:
         if not self._shared.shared:
@@ -226,3 +244,16 @@ class Processor:
                 metrics.rekeyed.inc()
             else:
                 metrics.dead_letters.labels(reject.reason).inc()
+
+
+def _moved(found: Mapping[int, int | None], stored: Mapping[int, int | None]) -> list[WriteOutcome]:
+    """Return an outcome for each partition whose position is not the one that is known here."""
+    outcomes = []
+    for partition, position in found.items():
+        known = stored[partition]
+        if position == known:
+            continue
+        is_behind = position is None or (known is not None and position < known)
+        kind = WriteKind.BEHIND if is_behind else WriteKind.FENCED
+        outcomes.append(WriteOutcome(partition, kind, position))
+    return outcomes

@@ -27,10 +27,17 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a partition goes on, and how many events before that were deleted unscored."""
+    """Where a partition goes on, and how many events before that were deleted unscored.
+
+    Args:
+        offset: the next record to read.
+        lost: how many were deleted.
+        is_caught_up: whether there is nothing to read, as far as the broker tells.
+    """
 
     offset: int
     lost: int
+    is_caught_up: bool = False
 
 
 def start_at(topic: str, partition: int, position: int | None, held: Held) -> Start:
@@ -46,16 +53,17 @@ def start_at(topic: str, partition: int, position: int | None, held: Held) -> St
         StreamError: the position lies beyond the partition's end.
 
     >>> start_at("payments", 0, 7, Held(beginning=10, end=20))
-    Start(offset=10, lost=3)
+    Start(offset=10, lost=3, is_caught_up=False)
     """
     if position is None:
-        return Start(held.beginning, 0)
+        return Start(held.beginning, 0, held.beginning == held.end)
     if held.end is not None and position > held.end:
         raise StreamError(
             f"the position of partition {partition} of {topic} must not lie beyond its end, "
             f"however: position {position}, end {held.end}; {_REMEDY}"
         )
-    return Start(max(position, held.beginning), max(held.beginning - position, 0))
+    offset = max(position, held.beginning)
+    return Start(offset, max(held.beginning - position, 0), offset == held.end)
 
 
 def turned_back(topic: str, partition: int, expected: int, found: int) -> StreamError:

@@ -87,7 +87,7 @@ class Broker(Section):
     fetch_wait_ms: Annotated[int, Field(ge=1, le=60_000)] = 500
     """How long the broker may hold a fetch that finds nothing. Low for brokers that always wait."""
     connect_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
-    """How long to try to reach the broker at the start before giving up."""
+    """How long to try to reach the broker at the start. A running worker tries for ever."""
 
     @field_validator("bootstrap")
     @classmethod
@@ -162,8 +162,7 @@ class State(Section):
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 5.0
     """How long one request may take."""
     connect_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
-    """How long to try to reach the store, at the start and when it goes away."""
-
+    """How long to try to reach the store at the start. A running worker tries for ever."""
 
     shards: Annotated[int, Field(ge=1, le=4096)] = 8
     """Over how many parts shared entities are spread. Another number starts them anew."""

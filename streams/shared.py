@@ -131,17 +131,13 @@ class SharedState:
 
         return content
 
-    def of_labels(
-        self, labels: Labels, offsets: NDArray[np.int64]
-    ) -> Callable[[int], Content]:
+    def of_labels(self, labels: Labels, offsets: NDArray[np.int64]) -> Callable[[int], Content]:
         """Return what the labels of one partition add."""
 
         def content(since: int) -> Content:
             some = labels.take(offsets >= since)
             kinds = [each for each in self.shared if each.takes_labels]
-            return Content(
-                {each.name: of_labels(self._schema, each, some) for each in kinds}, {}
-            )
+            return Content({each.name: of_labels(self._schema, each, some) for each in kinds}, {})
 
         return content
 
@@ -149,9 +145,7 @@ class SharedState:
         """Add what batches add to every shard that does not have it yet."""
         whole = {partition: self._by_shard(part, part.first) for partition, part in parts.items()}
         waiting = {
-            (shard, topic, partition)
-            for partition, by_shard in whole.items()
-            for shard in by_shard
+            (shard, topic, partition) for partition, by_shard in whole.items() for shard in by_shard
         }
         while waiting:
             adds = []

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -24,6 +24,9 @@ from mode.utils.futures import notify
 
 from engine.errors import BrokerUnavailable
 from streams.ranges import Held
+
+#: How long to wait before looking again where every partition is held back.
+_HELD_BACK_S = 0.005
 
 
 @dataclass(slots=True, eq=False)
@@ -36,16 +39,12 @@ class Poll:
         epochs: for each partition, how often it had been sought before the poll. Records of an
             earlier epoch than the present one must be left alone: they will be read again.
         received_ms: when the poll returned, in milliseconds since 1970.
-        processed: the partitions whose records have all had their effect, filled by the agent.
-            Only their offsets are committed once the poll is acknowledged; Faust also
-            acknowledges what it skips.
     """
 
     topic: str
     parts: Mapping[int, list[ConsumerRecord]]
     epochs: Mapping[int, int]
     received_ms: int
-    processed: set[int] = field(default_factory=set)
 
     def __len__(self) -> int:
         return sum(len(records) for records in self.parts.values())
@@ -88,6 +87,8 @@ class BatchConsumer(driver.Consumer):
         self.on_break: Breaks | None = getattr(self.app, "on_break", None)
         self.epochs: dict[TP, int] = defaultdict(int)
         self.starts: dict[TP, int] = {}
+        #: Partitions that are not polled for now, since their last records still wait.
+        self.held_back: set[TP] = set()
         self._done: dict[TP, int] = {}
         self._rewinds: dict[TP, int] = {}
         self._next: dict[TP, int] = {}
@@ -108,15 +109,21 @@ class BatchConsumer(driver.Consumer):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Have every assigned partition read from where it goes on, and return the offsets."""
-        committed: dict[TP, int] = dict(await super().seek_to_committed())
-        starts = {tp: offset for tp, offset in committed.items() if offset is not None}
-        if self.positions is not None:
-            starts |= await self.positions(self.assignment())
+        if self.positions is None:
+            committed: dict[TP, int | None] = dict(await super().seek_to_committed())
+            starts = {tp: offset for tp, offset in committed.items() if offset is not None}
+        else:
+            starts = dict(await self.positions(self.assignment()))
         self._rewinds.clear()
         for partition, offset in starts.items():
             self.rewind(partition, offset)
         self.starts = starts
-        return {**committed, **starts}
+        return starts
+
+    def is_caught_up(self, tp: TP) -> bool:
+        """Whether a partition has been read to its end, as far as the last fetch of it tells."""
+        end, at = self.highwater(tp), self._next.get(tp, self.starts.get(tp))
+        return bool(end is not None and at is not None and at >= end)
 
     async def held(self, partitions: Iterable[TP], exact_ends: bool) -> dict[TP, Held]:
         """Return what partitions hold.
@@ -152,7 +159,7 @@ class BatchConsumer(driver.Consumer):
         if records is None or self.should_stop:
             return
         if not self.flow_active:
-            await self.perform_seek()
+            # A rebalance: every partition is sought before the flow goes on.
             return
         for poll in self._polls(records, active, epochs):
             if not self.flow_active or self.app.consumer_generation_id != generation_id:
@@ -163,16 +170,18 @@ class BatchConsumer(driver.Consumer):
             yield message.tp, message
 
     def ack(self, message: Message) -> bool:
-        """Note that a poll was processed, so that its offsets may be committed."""
-        poll: object = message.value
-        if message.acked or not isinstance(poll, Poll):
+        """Let a poll go. What may be committed of it is said by :meth:`processed`."""
+        if message.acked or not isinstance(cast(object, message.value), Poll):
             return False
         message.acked = True
         self._unacked_messages.discard(message)
-        for partition in poll.processed:
-            self._done[TP(poll.topic, partition)] = poll.parts[partition][-1].offset + 1
         notify(self._waiting_for_ack)
         return True
+
+    def processed(self, tp: TP, offset: int) -> None:
+        """Note that all records before an offset have had their effect: it may be committed."""
+        if tp in self.assignment():
+            self._done[tp] = offset
 
     def on_buffer_full(self, tp: TP) -> None:
         """Leave the partition active: a full buffer already holds up the next poll."""
@@ -205,7 +214,13 @@ class BatchConsumer(driver.Consumer):
             # The partitions have just left; their next assignment brings new positions.
             return {}
         self._polled_epochs = dict(self.epochs)
-        records = await super()._getmany(active_partitions, timeout)
+        wanted = self.assignment() if active_partitions is None else active_partitions
+        if self.held_back:
+            wanted = wanted - self.held_back
+        if not wanted:
+            await self.sleep(_HELD_BACK_S)
+            return {}
+        records = await super()._getmany(wanted, timeout)
         return {tp: batch for tp, batch in records.items() if await self._follows(tp, batch)}
 
     async def _follows(self, tp: TP, batch: list[ConsumerRecord]) -> bool:

@@ -29,7 +29,7 @@ def add_pages(app: RiskApp) -> None:
         """Whether events are being scored: broker, state and model, each named."""
         checks = {
             "broker": await _check(lambda: _broker(app)),
-            "state": await _check(app.processor.ping_store),
+            "state": await _check(app.pipeline.ping_store),
             "model": {"ok": True, **_model(app)},
         }
         ready = all(check["ok"] for check in checks.values())
@@ -58,20 +58,22 @@ async def _check(probe: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[
 
 
 async def _broker(app: RiskApp) -> dict[str, Any]:
-    await app.processor.ping_broker()
+    await app.pipeline.ping_broker()
     if app.rebalancing or not app.has_been_assigned:
         raise Unavailable("the workers are sharing out the partitions")
     if app.fenced:
-        named = ", ".join(map(str, sorted(app.fenced)))
-        raise Unavailable(f"another worker wrote to the fenced partitions {named}; reading again")
-    return {"partitions": sorted(tp.partition for tp in app.batches.assignment())}
+        named = ", ".join(f"{tp.partition} of {tp.topic}" for tp in sorted(app.fenced))
+        raise Unavailable(f"the positions of the fenced partitions {named} are to be read again")
+    transactions = app.settings.topics.transactions
+    mine = [tp.partition for tp in app.batches.assignment() if tp.topic == transactions]
+    return {"partitions": sorted(mine)}
 
 
 def _model(app: RiskApp) -> dict[str, Any]:
-    manifest = app.scorer.manifest
+    manifest = app.pipeline.scorer.manifest
     return {
         "name": manifest.name,
         "version": manifest.version,
-        "bundle": app.scorer.bundle.digest[:DIGEST_SHOWN],
-        "provider": app.scorer.provider,
+        "bundle": app.pipeline.scorer.bundle.digest[:DIGEST_SHOWN],
+        "provider": app.pipeline.scorer.provider,
     }

@@ -6,31 +6,39 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_exponential
 
 from engine.bundle import Bundle
 from engine.decode import Decoder, Limits
-from engine.errors import StoreUnavailable
+from engine.errors import ConfigError, RiskstreamError, StoreUnavailable, StreamError
 from engine.manifest import Manifest, Thresholds
 from engine.scorer import Scorer
 from streams.app import RiskApp
 from streams.kafka import ensure_topics, new_producer, start_client, tells_ends
 from streams.log import get_logger
 from streams.metrics import Metrics
-from streams.processor import Processor
+from streams.pipeline import Pipeline, Stores
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.store.base import Store
-from streams.store.factory import open_store
+from streams.store.factory import open_shared_store, open_store
 from streams.store.redis.address import redact
 
 logger = get_logger(__name__)
 
+_T = TypeVar("_T")
+
 _DAY_S = 86_400
+_LOOK_EVERY_S = 1.0
+#: Looks in a row that find Kafka away before a worker that stops waits for it no longer.
+_LOOKS = 2
 
 #: The exit code of a worker that could not stop cleanly.
 EXIT_NOT_CLEAN = 1
@@ -62,9 +70,25 @@ def new_store(settings: Settings, manifest: Manifest, topic: str) -> Store:
     days = settings.state.expire_days
     return open_store(
         settings.state.url.get_secret_value(),
-        namespace=f"{settings.app.id}.{manifest.state.digest}:{topic}",
+        namespace=f"{settings.app.id}.{manifest.stored_digest}:{topic}",
         expire_s=None if days is None else max(round(days * _DAY_S), 1),
         timeout_s=settings.state.timeout_s,
+    )
+
+
+def new_stores(settings: Settings, manifest: Manifest) -> Stores:
+    """Return all that a worker of this application keeps."""
+    return Stores(
+        events=new_store(settings, manifest, settings.topics.transactions),
+        labels=new_store(settings, manifest, settings.topics.labels),
+        shared=open_shared_store(
+            settings.state.url.get_secret_value(),
+            manifest.shared,
+            namespace=f"{settings.app.id}.{manifest.stored_digest}",
+            shards=settings.state.shards,
+            keep_s=max(round(settings.labels.keep_days * _DAY_S), 1),
+            timeout_s=settings.state.timeout_s,
+        ),
     )
 
 
@@ -72,37 +96,108 @@ async def run_worker(settings: Settings, bundle: Bundle) -> None:
     """Score until SIGTERM or SIGINT; then finish the batch at hand and return.
 
     Raises:
-        RiskstreamError: the bundle does not load, or Kafka or the store is not there at the start.
+        RiskstreamError: the bundle does not load, or Kafka or the store is not there at the start,
+            or the stream cannot go on.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with _opened(settings, bundle) as app:
-        await app.start()
+    _check_port(settings)
+    async with AsyncExitStack() as stack:
+        opening = stack.enter_async_context(_opened(settings, bundle))
+        app = await _unless(stop, opening)
+        if app is None:
+            logger.info("stopped before it started")
+            return
         try:
-            await app.wait_first(stop.wait(), app.failed.wait())
-            if app.error is not None:
-                raise app.error
-            logger.info("stopping: finishing the batch at hand")
+            await _run(app, stop)
         finally:
-            loop.call_later(settings.worker.stop_timeout_s, _end_at_once, settings)
-            await app.stop()
+            await _stop(app, settings)
     logger.info("stopped")
 
 
-def _end_at_once(settings: Settings) -> None:
-    """End the process. Clients wait long for a broker that is away, and their threads longer.
+async def _run(app: RiskApp, stop: asyncio.Event) -> None:
+    async def started() -> RiskApp:
+        await app.start()
+        return app
 
-    It is safe at any moment: what is not written is read and scored again.
+    if await _unless(stop, started()) is None:
+        logger.info("stopped before it started")
+        _end_at_once(0)
+    await app.wait_first(stop.wait(), app.failed.wait())
+    error = app.error or app.crash_reason
+    if isinstance(error, RiskstreamError) or (error is not None and error is app.error):
+        raise error
+    if app.crashed:
+        raise StreamError(
+            "the stream must go on, however: Faust gave up after "
+            f"{type(error).__name__}: {error}; start the worker again"
+        ) from error
+    logger.info("stopping: finishing the batch at hand")
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
+    """Return what some work returns, or None, and cancel it, where the worker is to stop."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        return None
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+async def _stop(app: RiskApp, settings: Settings) -> None:
+    """Stop an app, for as long as it may take and as Kafka is there to hear of it.
+
+    To end at once is safe at any moment: what is not written is read and scored again.
     """
-    logger.error(
-        "the worker must stop within worker.stop_timeout_s = %g s, however: it still waits for a "
-        "server; ending at once",
-        settings.worker.stop_timeout_s,
-    )
+    deadline = time.monotonic() + settings.worker.stop_timeout_s
+    stopping = asyncio.ensure_future(app.stop())
+    looks_away = 0
+    while not (await asyncio.wait((stopping,), timeout=_LOOK_EVERY_S))[0]:
+        looks_away = looks_away + 1 if await app.broker_watch.look() else 0
+        if looks_away == _LOOKS:
+            logger.warning("stopped without Kafka; positions and states are in the store")
+        elif time.monotonic() > deadline:
+            logger.error(
+                "the worker must stop within worker.stop_timeout_s = %g s, however: it still waits "
+                "for a server; ending at once",
+                settings.worker.stop_timeout_s,
+            )
+        else:
+            continue
+        error = app.error or app.crash_reason
+        if error is not None:
+            logger.error("%s: %s", type(error).__name__, error)
+        _end_at_once(0 if looks_away == _LOOKS and error is None else EXIT_NOT_CLEAN)
+    await stopping
+
+
+def _end_at_once(code: int) -> None:
+    """End the process. Clients wait long for a broker that is away, and their threads longer."""
     logging.shutdown()
-    os._exit(EXIT_NOT_CLEAN)
+    os._exit(code)
+
+
+def _check_port(settings: Settings) -> None:
+    """Raise :class:`ConfigError` where the web server's port is taken."""
+    host, port = settings.worker.web_host, settings.worker.web_port
+    if not port:
+        return
+    try:
+        with socket.create_server((host, port)):
+            return
+    except OSError as error:
+        raise ConfigError(
+            f"worker.web_port must be a free port of worker.web_host, however: {host}:{port}: "
+            f"{error.strerror}; give another worker of this machine a port of its own "
+            "(--web-port, RISKSTREAM_WORKER__WEB_PORT), or --web-port 0 for no web server"
+        ) from None
 
 
 @asynccontextmanager
@@ -112,19 +207,19 @@ async def _opened(settings: Settings, bundle: Bundle) -> AsyncIterator[RiskApp]:
     metrics = Metrics()
     metrics.set_model(bundle.manifest, bundle.digest, scorer.provider)
     logger.info("%s", scorer.device_line)
-    store = new_store(settings, bundle.manifest, settings.topics.transactions)
+    stores = new_stores(settings, bundle.manifest)
     producer = new_producer(settings.broker)
     try:
-        await _reach_store(store, settings)
+        await _reach_store(stores.events, settings)
         partitions = await ensure_topics(settings)
         exact_ends = await tells_ends(settings.broker)
         await start_client(producer, settings.broker)
         publisher = Publisher(producer, settings.broker, partitions)
-        processor = Processor(settings, decoder, scorer, store, publisher, metrics)
-        yield RiskApp(settings, scorer, processor, metrics, exact_ends=exact_ends)
+        pipeline = Pipeline(settings, decoder, scorer, stores, publisher, metrics)
+        yield RiskApp(settings, pipeline, exact_ends=exact_ends)
     finally:
         await producer.stop()
-        await store.close()
+        await stores.close()
 
 
 async def _reach_store(store: Store, settings: Settings) -> None:

@@ -86,21 +86,36 @@ def judge(stored: int | None, write: PartitionWrite) -> WriteKind:
     return WriteKind.FENCED
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """States, and the positions that they are of.
+
+    Args:
+        positions: each partition's position; None where there is none.
+        states: each partition's states, in the order asked; None for an unknown account.
+    """
+
+    positions: Mapping[int, int | None]
+    states: Mapping[int, list[bytes | None]]
+
+
 class Store(Protocol):
     """States and positions, written together.
 
-    Every method raises `StoreUnavailable` where the store cannot be reached or refuses. A call that
-    failed may have been applied; sending it again is safe.
+    Every method raises `StoreUnavailable` where the store cannot be reached or refuses for now, and
+    `StreamError` where it would refuse again. A call that failed may have been applied; sending it
+    again is safe.
     """
 
     async def positions(self, partitions: Iterable[int]) -> dict[int, int | None]:
         """Return the stored position of each partition; None where there is none."""
         ...
 
-    async def read(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
-        """Return the states of the wanted accounts, in the order asked; None for an unknown one.
+    async def read(self, wanted: Mapping[int, Sequence[str]]) -> Snapshot:
+        """Return the states of the wanted accounts, and the positions of their partitions.
 
-        All partitions are read in one round trip.
+        All are read in one round trip from one server, so that a store which was restarted
+        with older states shows it by its positions.
         """
         ...
 

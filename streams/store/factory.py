@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.errors import ConfigError
+from engine.shared import SharedEntity
 from streams.store.base import Store
+from streams.store.memory.shared import MemorySharedStore
 from streams.store.memory.store import MemoryStore
 from streams.store.redis.address import redact
+from streams.store.redis.shared import RedisSharedStore
 from streams.store.redis.store import RedisStore
+from streams.store.shared import SharedStore
 
 CLUSTER = "+cluster"
 REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -32,9 +38,55 @@ def open_store(
     Raises:
         ConfigError: the URL's scheme is none of these, or an argument is out of its range.
     """
+    address, cluster = _address(url)
+    if address is None:
+        return MemoryStore()
+    return RedisStore(
+        address, namespace=namespace, expire_s=expire_s, cluster=cluster, timeout_s=timeout_s
+    )
+
+
+def open_shared_store(
+    url: str,
+    shared: Sequence[SharedEntity],
+    *,
+    namespace: str,
+    shards: int,
+    keep_s: int,
+    timeout_s: float = 5.0,
+) -> SharedStore:
+    """Return the store of shared entities at a URL, as for :func:`open_store`.
+
+    Args:
+        url: the same as for :func:`open_store`.
+        shared: the kinds of entity.
+        namespace: separates applications and declarations of entities that share a server.
+        shards: over how many shards entities are spread.
+        keep_s: how long labels may come after their event, in seconds.
+        timeout_s: how long to wait for a connection, and for an answer.
+
+    Raises:
+        ConfigError: the URL's scheme is not known.
+    """
+    address, cluster = _address(url)
+    if address is None:
+        return MemorySharedStore(shared, shards)
+    return RedisSharedStore(
+        address,
+        shared,
+        namespace=namespace,
+        shards=shards,
+        keep_s=keep_s,
+        cluster=cluster,
+        timeout_s=timeout_s,
+    )
+
+
+def _address(url: str) -> tuple[str | None, bool]:
+    """Return Redis's own address, None for this process's memory; and whether it is a cluster."""
     scheme, found, rest = url.partition("://")
     if found and scheme == "memory":
-        return MemoryStore()
+        return None, False
     plain = scheme.removesuffix(CLUSTER)
     cluster = plain != scheme
     if not found or plain not in REDIS_SCHEMES or (cluster and plain == "unix"):
@@ -42,7 +94,4 @@ def open_store(
             "state.url must start with memory://, redis://, rediss://, unix://, redis+cluster:// "
             f"or rediss+cluster://, however: state.url={redact(url)!r}"
         )
-    address = f"{plain}://{rest}"
-    return RedisStore(
-        address, namespace=namespace, expire_s=expire_s, cluster=cluster, timeout_s=timeout_s
-    )
+    return f"{plain}://{rest}", cluster

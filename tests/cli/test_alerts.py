@@ -29,7 +29,7 @@ from streams.embedded.processes import choose_port
 from streams.feed import open_feed
 from streams.kafka import ensure_topics
 from tests.bundles import tiny_bundle
-from tests.cli.running import error_line, riskstream
+from tests.cli.running import error_line, invoke, riskstream
 from tests.cli.terminal import Terminal
 from tests.cli.topics import publish_alerts, write_config
 
@@ -72,7 +72,7 @@ def feed(config: Path, values: list[bytes]) -> Path:
 
 
 def alerts(feed: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return riskstream("alerts", "-c", feed, *options, cwd=feed.parent)
+    return invoke("alerts", "-c", feed, *options, cwd=feed.parent)
 
 
 def bodies(values: list[bytes]) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ def bodies(values: list[bytes]) -> list[dict[str, Any]]:
 
 
 def test_json_is_a_line_an_alert(feed: Path, values: list[bytes]) -> None:
-    done = alerts(feed, "--since", "1h", "--once", "--json")
+    done = riskstream(*("alerts", "-c", feed, "--since", "1h", "--once", "--json"), cwd=feed.parent)
     assert (done.returncode, done.stderr) == (0, "")
     assert [orjson.loads(line) for line in done.stdout.splitlines()] == bodies(values)
 
@@ -225,7 +225,7 @@ async def test_the_end_cannot_be_known_while_the_broker_is_away(
     ],
 )
 def test_a_wrong_option_is_one_line(options: list[str], rule: str, tmp_path: Path) -> None:
-    done = riskstream("alerts", *options, "--once", cwd=tmp_path)
+    done = invoke("alerts", *options, "--once", cwd=tmp_path)
     assert done.returncode == 2
     assert rule in error_line(done)
 
@@ -276,22 +276,22 @@ def test_a_terminal_shows_the_newest_first_until_ctrl_c(feed: Path, values: list
         return all(account in picture(text, count) for account in accounts)
 
     with Terminal("alerts", "-c", feed, "--since", "1h", cwd=feed.parent) as terminal:
-        shown = picture(terminal.read_until(all_shown, 30), count)
+        shown = picture(terminal.read_until(all_shown, 60), count)
         places = [shown.index(account) for account in reversed(accounts)]
         assert places == sorted(places)
         publish_alerts(feed, [values[0].replace(accounts[0].strip().encode(), b"card-new")])
         count += 1
         accounts.append(" card-new ")
-        shown = picture(terminal.read_until(all_shown, 30), count)
+        shown = picture(terminal.read_until(all_shown, 60), count)
         assert shown.index(" card-new ") == min(map(shown.index, accounts))
         terminal.press_ctrl_c()
-        assert terminal.read_to_end(30) == 130
+        assert terminal.read_to_end(60) == 130
     assert "Traceback" not in terminal.text
 
 
 def test_ctrl_c_ends_a_pipe_too(feed: Path) -> None:
     with Terminal("alerts", "-c", feed, "--since", "1h", "--json", cwd=feed.parent) as terminal:
-        terminal.read_until(lambda text: text.count('"alert_id"') >= 2, 30)
+        terminal.read_until(lambda text: text.count('"alert_id"') >= 2, 60)
         terminal.press_ctrl_c()
-        assert terminal.read_to_end(30) == 130
+        assert terminal.read_to_end(60) == 130
     assert "Traceback" not in terminal.text

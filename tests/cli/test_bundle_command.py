@@ -13,7 +13,7 @@ from engine.bundle import Bundle, write_bundle
 from engine.manifest import MANIFEST_FILE, MODEL_FILE, REASONS_FILE
 from models.packs.registry import pack_folder
 from tests.bundles import MANIFEST, model_graph, reasons_graph, tiny_bundle
-from tests.cli.running import error_line, riskstream
+from tests.cli.running import error_line, invoke, riskstream
 
 OURS = pack_folder("fraud") / "bundle"
 
@@ -29,13 +29,13 @@ def test_show_tells_what_a_person_asks(tmp_path: Path) -> None:
 
 
 def test_show_takes_the_bundle_that_comes_with_riskstream(tmp_path: Path) -> None:
-    done = riskstream("bundle", "show", cwd=tmp_path)
+    done = invoke("bundle", "show", cwd=tmp_path)
     assert done.returncode == 0
     assert Bundle.load(OURS).digest in done.stdout
 
 
 def test_show_as_json_is_the_manifest_with_the_digest(tmp_path: Path) -> None:
-    done = riskstream("bundle", "show", OURS, "--json", cwd=tmp_path)
+    done = invoke("bundle", "show", OURS, "--json", cwd=tmp_path)
     told = orjson.loads(done.stdout)
     assert told["digest"] == Bundle.load(OURS).digest
     assert told["name"] == Bundle.load(OURS).manifest.name
@@ -43,10 +43,10 @@ def test_show_as_json_is_the_manifest_with_the_digest(tmp_path: Path) -> None:
 
 
 def test_verify_accepts_a_sound_bundle(tmp_path: Path) -> None:
-    done = riskstream("bundle", "verify", OURS, cwd=tmp_path)
+    done = invoke("bundle", "verify", OURS, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "is sound" in done.stdout
-    told = orjson.loads(riskstream("bundle", "verify", "--json", cwd=tmp_path).stdout)
+    told = orjson.loads(invoke("bundle", "verify", "--json", cwd=tmp_path).stdout)
     assert told["ok"] is True
     assert told["digest"] == Bundle.load(OURS).digest
 
@@ -98,7 +98,7 @@ def test_a_tampered_bundle_is_refused_with_the_reason(
     folder = tmp_path / "bundle"
     shutil.copytree(OURS, folder)
     tamper(folder)
-    done = riskstream("bundle", command, folder, cwd=tmp_path)
+    done = invoke("bundle", command, folder, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (3, "")
     assert TAMPERING[tamper] in error_line(done)
 
@@ -112,6 +112,6 @@ def test_a_graph_that_does_not_fit_its_manifest_is_refused(tmp_path: Path) -> No
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    done = riskstream("bundle", "show", "nowhere", cwd=tmp_path)
+    done = invoke("bundle", "show", "nowhere", cwd=tmp_path)
     assert done.returncode == 3
     assert "nowhere" in error_line(done)

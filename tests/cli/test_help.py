@@ -13,7 +13,7 @@ import typer
 
 from riskstream.main import app
 from streams.configuration import load_settings
-from tests.cli.running import error_line, riskstream
+from tests.cli.running import error_line, invoke, riskstream
 
 GROUP: Any = typer.main.get_command(app)
 NARROWEST = 78
@@ -40,7 +40,7 @@ COMMANDS = commands(GROUP)
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_each_command_has_help_with_an_example(words: tuple[str, ...], tmp_path: Path) -> None:
-    done = riskstream(*words, "--help", cwd=tmp_path, COLUMNS="80")
+    done = invoke(*words, "--help", cwd=tmp_path, COLUMNS="80")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     usage, _, after = done.stdout.partition("Examples")
@@ -57,12 +57,12 @@ def test_no_line_of_help_is_broken_in_a_terminal_of_80_columns(words: tuple[str,
 
 @pytest.mark.parametrize("words", [("train",), ("evaluate",)], ids=" ".join)
 def test_help_names_the_extra(words: tuple[str, ...], tmp_path: Path) -> None:
-    assert "riskstream[train]" in riskstream(*words, "--help", cwd=tmp_path).stdout
+    assert "riskstream[train]" in invoke(*words, "--help", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize("words", [(), ("bundle",)], ids=["riskstream", "bundle"])
 def test_no_command_is_help(words: tuple[str, ...], tmp_path: Path) -> None:
-    done = riskstream(*words, cwd=tmp_path)
+    done = invoke(*words, cwd=tmp_path)
     shown = done.stdout + done.stderr
     for name in ("show", "verify") if words else GROUP.commands:
         assert f" {name} " in shown
@@ -75,7 +75,7 @@ def test_help_tells_the_exit_codes(tmp_path: Path) -> None:
 
 
 def test_version(tmp_path: Path) -> None:
-    done = riskstream("--version", cwd=tmp_path)
+    done = invoke("--version", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"riskstream {version('riskstream')}\n")
 
 
@@ -94,7 +94,7 @@ def test_version(tmp_path: Path) -> None:
 def test_a_wrong_command_line_names_what_is_wrong(
     words: tuple[str, ...], named: str, tmp_path: Path
 ) -> None:
-    done = riskstream(*words, cwd=tmp_path)
+    done = invoke(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert named in done.stderr
     assert "Traceback" not in done.stderr
@@ -107,13 +107,13 @@ def test_settings_print_a_configuration_that_loads(tmp_path: Path) -> None:
     path.write_text(done.stdout, encoding="utf-8")
     assert tomllib.loads(done.stdout)["app"]["id"] == "riskstream"
     assert load_settings(path) == load_settings()
-    assert riskstream("settings", "--config", path, cwd=tmp_path).returncode == 0
+    assert invoke("settings", "--config", path, cwd=tmp_path).returncode == 0
 
 
 def test_settings_check_a_configuration(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("[broker]\nbootstrp = 'kafka:9092'\n", encoding="utf-8")
-    done = riskstream("settings", "--config", path, cwd=tmp_path)
+    done = invoke("settings", "--config", path, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert str(path) in error_line(done)
@@ -123,7 +123,7 @@ def test_settings_check_a_configuration(tmp_path: Path) -> None:
 
 
 def test_a_pack_that_is_not_there_is_named(tmp_path: Path) -> None:
-    done = riskstream("demo", "frud", cwd=tmp_path)
+    done = invoke("demo", "frud", cwd=tmp_path)
     assert done.returncode == 2
     assert "'frud'; did you mean 'fraud'?" in error_line(done)
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,7 @@ import pytest
 from streams.embedded.processes import choose_port
 from streams.replay import Pace
 from tests.cli.files import write
-from tests.cli.running import error_line, riskstream, start
+from tests.cli.running import error_line, invoke, riskstream, start
 from tests.cli.topics import read_all, write_config
 from tests.streams.synthetic import payments
 from tests.waiting import wait_for
@@ -28,7 +28,7 @@ LABELLED = [{**event, "fraud": at % 2} for at, event in enumerate(EVENTS)]
 def replay(
     file: Path, config: Path, *options: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    return riskstream("replay", file, "-c", config, *options, cwd=file.parent, **variables)
+    return invoke("replay", file, "-c", config, *options, cwd=file.parent, **variables)
 
 
 def shuffled(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -71,7 +71,8 @@ def test_labels_never_arrive(kind: str, config: Path, tmp_path: Path) -> None:
 
 def test_json_tells_how_far_it_came(config: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "h.parquet", EVENTS)
-    done = replay(file, config, "--json", "--until", EVENTS[1_000]["time"])
+    options = ("-c", config, "--json", "--until", EVENTS[1_000]["time"])
+    done = riskstream("replay", file, *options, cwd=tmp_path)
     told = orjson.loads(done.stdout)
     wanted = [each for each in EVENTS if each["time"] < EVENTS[1_000]["time"]]
     assert told["published"] == len(wanted) == len(read_all(config))
@@ -89,7 +90,7 @@ def test_no_events_are_published_as_none(config: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("speed", ["fast", "0", "-1", "nan", "inf", ""])
 def test_a_wrong_speed_is_one_line(speed: str, tmp_path: Path) -> None:
     file = write(tmp_path / "h.parquet", EVENTS)
-    done = riskstream("replay", file, f"--speed={speed}", cwd=tmp_path)
+    done = invoke("replay", file, f"--speed={speed}", cwd=tmp_path)
     assert done.returncode == 2
     assert "--speed must be life, max, or a factor greater than 0" in error_line(done)
     assert repr(speed) in error_line(done)
@@ -152,10 +153,10 @@ def test_the_pace_holds_for_what_is_left() -> None:
 
 def test_an_interrupted_replay_can_be_gone_on_with(config: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "h.parquet", EVENTS)
-    running = start("replay", file, "-c", config, "--speed", "3600", cwd=tmp_path)
-    wait_for(lambda: len(read_all(config)) >= 20, 30, "the first events to be published")
+    running = start("replay", file, "-c", config, "--speed", "36000", cwd=tmp_path)
+    wait_for(lambda: len(read_all(config)) >= 20, 60, "the first events to be published")
     running.send_signal(signal.SIGINT)
-    stdout, stderr = running.communicate(timeout=30)
+    stdout, stderr = running.communicate(timeout=60)
     assert (running.returncode, stdout) == (130, "")
     assert "Traceback" not in stderr
     found = re.fullmatch(r"stopped; go on with --from '([^']+)'\n", stderr)

@@ -26,7 +26,7 @@ def scores(path: Path) -> list[dict[str, Any]]:
 
 def score(file: Path, *options: str | Path) -> list[dict[str, Any]]:
     """Score a file into scores.parquet beside it, and return the rows."""
-    done = riskstream("score", file, *options, cwd=file.parent)
+    done = invoke("score", file, *options, cwd=file.parent)
     assert done.returncode == 0, done.stderr
     return scores(file.parent / "scores.parquet")
 
@@ -70,7 +70,7 @@ def test_rejects_tell_row_reason_and_detail(tmp_path: Path) -> None:
     events[7]["amount"] = -1.0
     events[9]["card_id"] = ""
     file = write(tmp_path / "h.jsonl", events)
-    done = riskstream("score", file, "--rejects", "bad.jsonl", cwd=tmp_path)
+    done = invoke("score", file, "--rejects", "bad.jsonl", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(scores(tmp_path / "scores.parquet")) == 48
     found = [orjson.loads(line) for line in (tmp_path / "bad.jsonl").read_bytes().splitlines()]
@@ -111,7 +111,7 @@ def test_fields_are_mapped_to_columns(tmp_path: Path) -> None:
 
 def test_a_missing_column_is_named_with_what_was_found_and_how_to_map_it(tmp_path: Path) -> None:
     file = write(tmp_path / "raw.parquet", renamed(amount="tx_amount"))
-    done = riskstream("score", file, cwd=tmp_path)
+    done = invoke("score", file, cwd=tmp_path)
     assert done.returncode == 2
     line = error_line(done)
     assert "raw.parquet must have the column 'amount'" in line
@@ -160,7 +160,7 @@ def test_a_wrong_option_is_one_line(
     options: list[str], rule: str, found: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    done = riskstream("score", write(tmp_path / "h.parquet", EVENTS), *options, cwd=tmp_path)
+    done = invoke("score", write(tmp_path / "h.parquet", EVENTS), *options, cwd=tmp_path)
     assert done.returncode == 2
     line = error_line(done)
     assert rule in line
@@ -182,7 +182,7 @@ def test_a_file_that_is_no_history_is_refused(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    done = riskstream("score", name, cwd=tmp_path)
+    done = invoke("score", name, cwd=tmp_path)
     assert done.returncode == 2
     assert rule in error_line(done)
 

@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import ConfigError
 from streams.configuration import load_settings
-from tests.cli.running import error_line, riskstream
+from tests.cli.running import error_line, invoke
 
 
 def write(folder: Path, bootstrap: str) -> Path:
@@ -61,7 +61,7 @@ def test_several_addresses_of_kafka_may_have_blanks(
 
 
 def test_a_wrong_address_is_one_line_of_every_command(tmp_path: Path) -> None:
-    done = riskstream("topics", cwd=tmp_path, RISKSTREAM_BROKER__BOOTSTRAP="kafka:abc")
+    done = invoke("topics", cwd=tmp_path, RISKSTREAM_BROKER__BOOTSTRAP="kafka:abc")
     assert done.returncode == 2
     error_line(done)
     assert "broker.bootstrap must be HOST:PORT" in done.stderr

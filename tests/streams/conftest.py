@@ -18,8 +18,8 @@ def make_stream(tmp_path: Path, valkey_url: str) -> Iterator[Callable[..., Strea
     """A factory of streams: ``make_stream(bootstrap, topics__partitions=3)``."""
     with ExitStack() as stack:
 
-        def make(bootstrap: str, **settings: Any) -> Stream:
-            bundle = pack_folder("fraud") / "bundle"
-            return stack.enter_context(Stream(tmp_path, bootstrap, valkey_url, bundle, **settings))
+        def make(bootstrap: str, bundle: Path | None = None, **settings: Any) -> Stream:
+            folder = bundle or pack_folder("fraud") / "bundle"
+            return stack.enter_context(Stream(tmp_path, bootstrap, valkey_url, folder, **settings))
 
         yield make

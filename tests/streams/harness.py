@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +68,7 @@ class Stream:
             "broker.session_timeout_s": 6.0,
             "broker.fetch_wait_ms": 20,
             "topics.transactions": f"{self.name}-transactions",
+            "topics.labels": f"{self.name}-labels",
             "topics.scores": f"{self.name}-scores",
             "topics.alerts": f"{self.name}-alerts",
             "topics.dead_letters": f"{self.name}-dead",
@@ -95,12 +96,16 @@ class Stream:
         )
         return self._workers.enter_context(worker)
 
+    def write_config(self, name: str, changed: Mapping[str, Any]) -> Path:
+        """Write a worker's configuration, with dotted settings changed, and return the file."""
+        config = self.directory / f"{name}.toml"
+        config.write_text(to_toml({**self.values, **changed}), encoding="utf-8")
+        return config
+
     def fails(self, **settings: Any) -> subprocess.CompletedProcess[str]:
         """Run a worker that is to end by itself, and return what it said."""
         changed = {name.replace("__", "."): value for name, value in settings.items()}
-        config = self.directory / "fails.toml"
-        values = {**self.values, "worker.web_port": 0, **changed}
-        config.write_text(to_toml(values), encoding="utf-8")
+        config = self.write_config("fails", {"worker.web_port": 0, **changed})
         return subprocess.run(
             [sys.executable, "-m", "riskstream", "worker", "--config", str(config)],
             capture_output=True,
@@ -109,9 +114,10 @@ class Stream:
             check=False,
         )
 
-    async def produce(self, records: Sequence[Sent]) -> None:
-        """Send records to the transactions topic, keys where Kafka's partitioner puts them."""
-        partitions = (await ensure_topics(self.settings))[self.settings.topics.transactions]
+    async def produce(self, records: Sequence[Sent], topic: str | None = None) -> None:
+        """Send records to a topic, of events if not said, where Kafka's partitioner puts them."""
+        topic = topic or self.settings.topics.transactions
+        partitions = (await ensure_topics(self.settings))[topic]
         producer = AIOKafkaProducer(
             bootstrap_servers=self.settings.broker.bootstrap,
             acks="all",
@@ -123,7 +129,7 @@ class Stream:
         try:
             pending = [
                 await producer.send(
-                    self.settings.topics.transactions,
+                    topic,
                     value=record.value,
                     key=record.key,
                     partition=partition_of(record.key or b"", partitions),
@@ -133,6 +139,23 @@ class Stream:
             await asyncio.gather(*pending)
         finally:
             await producer.stop()
+
+    async def scores(self, events: int, deadline_s: float = 120.0) -> dict[str, float]:
+        """Read scores until so many different events have one, and return each event's first.
+
+        After a crash or a rebalance events are scored again, under the same ids.
+        """
+        found: dict[str, float] = {}
+        end = time.monotonic() + deadline_s
+        async with self.reader() as (consumer, lists):
+            while len(found) < events:
+                for tp, records in (await consumer.getmany(timeout_ms=100)).items():
+                    if lists[tp.topic] == "scores":
+                        for body in (orjson.loads(record.value) for record in records):
+                            found.setdefault(body["event_id"], body["score"])
+                if time.monotonic() > end:
+                    raise TimeoutError(f"{len(found)} of {events} events scored; {self.log_tail()}")
+        return found
 
     async def collect(self, answers: int, deadline_s: float = 60.0) -> Outputs:
         """Read the output topics from their beginnings until so many events have an answer."""

@@ -229,7 +229,10 @@ def test_timeouts_must_fit_across_file_and_environment(
 
 def test_topics_must_differ(write: Write) -> None:
     refusal = _refusal(write('[topics]\nscores = "same"\nalerts = "same"\n'))
-    assert "topics must have different names, however: transactions, same, same, dead-l" in refusal
+    assert (
+        "topics must have different names, however: transactions, labels, same, same, dead"
+        in refusal
+    )
 
 
 def test_alerts_must_fit_into_their_topic(write: Write) -> None:

@@ -185,6 +185,7 @@ async def test_a_fenced_worker_that_stays_the_owner_goes_on(
     await wait_for_async(lambda: reached(160), 10, "new events to be scored")
     await store.close()
     wait_for(worker.is_ready, 10, "the worker to be ready")
+    assert counted(worker, "riskstream_events_total") == 150, "what was fenced is not counted"
 
 
 def not_ready(worker: EmbeddedWorker) -> str:

@@ -14,7 +14,6 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.embedded.broker import EmbeddedBroker
 from streams.embedded.processes import choose_port
 from streams.embedded.valkey import EmbeddedValkey
 from streams.embedded.worker import EmbeddedWorker
@@ -68,6 +67,15 @@ async def test_pages_tell_of_broker_state_model_and_events(
     assert found["riskstream_dead_letters_total", "not_json"] == 1
     assert found["riskstream_latency_seconds_count",] == len(events) + 1
     assert found["riskstream_latency_seconds_bucket", "+Inf"] == len(events) + 1
+
+
+async def test_a_list_of_brokers_may_have_spaces(
+    make_stream: MakeStream, embedded_broker: str
+) -> None:
+    stream = make_stream(embedded_broker)
+    stream.worker(broker__bootstrap=f"{embedded_broker} , {embedded_broker}")
+    await stream.produce([sent(event) for event in payments(10)])
+    await stream.collect(10)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -191,21 +199,3 @@ async def test_a_store_that_comes_back_is_written_to_and_nothing_is_lost(
         outputs = await stream.collect(len(events))
     found = {event_id: body["score"] for event_id, body in outputs.by_event().items()}
     assert_same(found, offline_scores(events))
-
-
-@pytest.mark.parametrize("away", ["store", "broker"])
-async def test_sigterm_ends_a_worker_whose_servers_are_away(
-    make_stream: MakeStream, tmp_path: Path, away: str
-) -> None:
-    with (
-        EmbeddedValkey(tmp_path / "store") as store,
-        EmbeddedBroker(tmp_path / "broker") as broker,
-    ):
-        stream = make_stream(broker.bootstrap, state__url=store.url, worker__stop_timeout_s=3.0)
-        worker = stream.worker()
-        await stream.produce([sent(event) for event in payments(100)])
-        await stream.collect(100)
-        {"store": store, "broker": broker}[away].kill()
-        assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGTERM)
-        wait_for(lambda: not worker.running, 15, "the worker to end")

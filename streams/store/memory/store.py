@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streams.store.base import PartitionWrite, WriteKind, WriteOutcome, judge
+from streams.store.base import PartitionWrite, Snapshot, WriteKind, WriteOutcome, judge
 
 
 @dataclass(slots=True)
@@ -24,12 +24,16 @@ class MemoryStore:
         """See `Store.positions`."""
         return {partition: self._of(partition).position for partition in partitions}
 
-    async def read(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
+    async def read(self, wanted: Mapping[int, Sequence[str]]) -> Snapshot:
         """See `Store.read`."""
-        return {
-            partition: [self._of(partition).states.get(account) for account in accounts]
-            for partition, accounts in wanted.items()
-        }
+        kept = {partition: self._of(partition) for partition in wanted}
+        return Snapshot(
+            {partition: each.position for partition, each in kept.items()},
+            {
+                partition: [kept[partition].states.get(account) for account in accounts]
+                for partition, accounts in wanted.items()
+            },
+        )
 
     async def write(self, writes: Sequence[PartitionWrite]) -> list[WriteOutcome]:
         """See `Store.write`."""

@@ -10,9 +10,15 @@ from typing import Protocol, cast
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 
-from engine.errors import ConfigError, StoreUnavailable
+from engine.errors import ConfigError, StoreUnavailable, StreamError
 from streams.store.redis.address import redact
 
 Command = tuple[str | bytes | int, ...]
@@ -20,6 +26,7 @@ Command = tuple[str | bytes | int, ...]
 
 FAILURES = (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
 SCAN_COUNT = 1_000
+_FOR_GOOD = ("WRONGTYPE", "ACL failure", "NOPERM", "The user executing the script")
 
 
 class Client(Protocol):
@@ -103,15 +110,32 @@ def connect(url: str, *, timeout_s: float, cluster: bool) -> Client:
 
 @contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Turn what redis-py raises into `StoreUnavailable` with the address and Redis's own words."""
+    """Turn what redis-py raises into an error with the address and Redis's own words.
+
+    Raises:
+        StoreUnavailable: trying again may help.
+        StreamError: nothing heals it: the password, the rights, or a key of another type.
+    """
     try:
         yield
     except FAILURES as error:
         said = str(error).rstrip(".") or type(error).__name__
+        if _is_for_good(error):
+            raise StreamError(
+                f"the state store must let this worker read and write, however {redact(url)} "
+                f"said: {said}; check the user, its password and its rights (state.url), and that "
+                "no other application uses these keys"
+            ) from error
         raise StoreUnavailable(
             f"the state store must be reachable and writable, however {redact(url)} said: {said}; "
             "check the server and the setting state.url"
         ) from error
+
+
+def _is_for_good(error: BaseException) -> bool:
+    if isinstance(error, AuthenticationError | NoPermissionError):
+        return True
+    return isinstance(error, ResponseError) and str(error).startswith(_FOR_GOOD)
 
 
 def _one_more_try() -> Retry:

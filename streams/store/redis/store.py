@@ -10,7 +10,7 @@ from typing import cast
 from redis.exceptions import NoScriptError
 
 from engine.errors import ConfigError
-from streams.store.base import PartitionWrite, WriteKind, WriteOutcome
+from streams.store.base import PartitionWrite, Snapshot, WriteKind, WriteOutcome
 from streams.store.redis.client import Command, connect, translated
 from streams.store.redis.keys import Keys
 
@@ -60,14 +60,20 @@ class RedisStore:
         answers = await self._ask([("GET", self._keys.position(each)) for each in asked])
         return {each: _position(answer) for each, answer in zip(asked, answers, strict=True)}
 
-    async def read(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
+    async def read(self, wanted: Mapping[int, Sequence[str]]) -> Snapshot:
         """See `Store.read`."""
-        asked = {partition: accounts for partition, accounts in wanted.items() if accounts}
+        # MGET, so that a partition's position is read with its states.
         answers = await self._ask(
-            [("MGET", *self._keys.states(each, accounts)) for each, accounts in asked.items()]
+            [
+                ("MGET", self._keys.position(each), *self._keys.states(each, accounts))
+                for each, accounts in wanted.items()
+            ]
         )
-        found = cast(list[list[bytes | None]], answers)
-        return {partition: [] for partition in wanted} | dict(zip(asked, found, strict=True))
+        found = dict(zip(wanted, cast(list[list[bytes | None]], answers), strict=True))
+        return Snapshot(
+            {partition: _position(values[0]) for partition, values in found.items()},
+            {partition: values[1:] for partition, values in found.items()},
+        )
 
     async def write(self, writes: Sequence[PartitionWrite]) -> list[WriteOutcome]:
         """See `Store.write`."""
