@@ -97,7 +97,7 @@ class Scorer(nn.Module):
             build_feature(each.name, each.options, config.shared) for each in config.features
         ]
         self.features_list = nn.ModuleList(self.parts)
-        self.outputs = tuple(chain.from_iterable(part.outputs for part in self.parts))
+        self.outputs = _outputs(self.parts)
         self.inputs = _inputs(schema, self.ring.fields, self.parts)
         self.shared = config.shared
         self.encoder = Encoder(len(self.outputs), config.knots)
@@ -273,6 +273,18 @@ def _inputs(schema: Schema, ring: RingFields, parts: list[Feature]) -> tuple[str
     if missing:
         raise SchemaError(f"the event must have what the features read, however: no {missing}")
     return tuple(name for name in names if name in read)
+
+
+def _outputs(parts: list[Feature]) -> tuple[Output, ...]:
+    outputs = tuple(chain.from_iterable(part.outputs for part in parts))
+    names = [each.name for each in outputs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"each feature's column must have a name of its own, however: {twice} are made twice; "
+            "change the options in scorer.toml"
+        )
+    return outputs
 
 
 def _reasons(

@@ -138,6 +138,12 @@ def test_a_field_that_is_not_there_is_refused() -> None:
         Scorer(SCHEMA, replace(scorer_config(), counterparty="shop"))
 
 
+def test_a_column_that_is_made_twice_is_refused() -> None:
+    features = (*scorer_config().features, Part("recency"))
+    with pytest.raises(ConfigError, match="'gap_s'"):
+        Scorer(SCHEMA, replace(scorer_config(), features=features))
+
+
 def test_features_are_what_the_declaration_lists() -> None:
     config = replace(
         scorer_config(), features=(Part("recency"), Part("clock")), counterparty=None, shared=()
