@@ -21,7 +21,7 @@ from engine.columns import Columns, Decoded
 from engine.decode import Decoder
 from engine.errors import HistoryError
 from engine.history_files import nested, read_lines, read_table, sort_times
-from engine.schema import Schema, TimeFormat
+from engine.schema import Field, Schema, TimeFormat
 
 _CHUNK = 8_192
 
@@ -33,12 +33,16 @@ class Chunk:
     Args:
         values: their JSON bytes.
         keys: their accounts, the topic's keys; None where there is none.
+        event_ids: their ids; None where there is none.
         event_time_ms: their times; int64 ``[n]``.
+        labels: float32 ``[n]``, NaN where unknown; None where the file has no labels.
     """
 
     values: list[bytes]
     keys: list[bytes | None]
+    event_ids: list[str | None]
     event_time_ms: NDArray[np.int64]
+    labels: NDArray[np.float32] | None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -106,11 +110,12 @@ class History:
         for start in range(0, max(len(self), 1), size):
             stop = min(start + size, len(self))
             times = self.event_time_ms[start:stop]
+            labels = None if self.labels is None else self.labels[start:stop]
             if self._lines is not None:
-                values = self._lines[start:stop]
-                yield Chunk(values, [_key(value, self.schema) for value in values], times)
+                yield _chunk_of_lines(self._lines[start:stop], self.schema, times, labels)
             elif self._table is not None:
-                yield _chunk_of(self._table.slice(start, stop - start), self.schema, times)
+                table = self._table.slice(start, stop - start)
+                yield _chunk_of_table(table, self.schema, times, labels)
 
     def slice(self, start: int, stop: int) -> History:
         """Return the events from place ``start`` to before place ``stop``."""
@@ -141,7 +146,12 @@ def _order(times: NDArray[np.int64], start_ms: int | None, end_ms: int | None) -
     return order[first:last]
 
 
-def _chunk_of(table: pa.Table, schema: Schema, times: NDArray[np.int64]) -> Chunk:
+def _chunk_of_table(
+    table: pa.Table,
+    schema: Schema,
+    times: NDArray[np.int64],
+    labels: NDArray[np.float32] | None,
+) -> Chunk:
     columns = [table.column(field.path).to_pylist() for field in schema.streamed]
     paths = [field.keys for field in schema.streamed]
     if all(len(keys) == 1 for keys in paths):
@@ -151,11 +161,31 @@ def _chunk_of(table: pa.Table, schema: Schema, times: NDArray[np.int64]) -> Chun
         ]
     else:
         events = [nested(paths, row) for row in zip(*columns, strict=True)]
-    accounts = table.column(schema.account.path).to_pylist()
+    by_name = dict(zip([field.name for field in schema.streamed], columns, strict=True))
+    accounts, ids = by_name[schema.account.name], by_name[schema.event_id.name]
     return Chunk(
         values=[orjson.dumps(event) for event in events],
         keys=[None if account is None else str(account).encode() for account in accounts],
+        event_ids=[None if each is None else str(each) for each in ids],
         event_time_ms=times,
+        labels=labels,
+    )
+
+
+def _chunk_of_lines(
+    lines: list[bytes],
+    schema: Schema,
+    times: NDArray[np.int64],
+    labels: NDArray[np.float32] | None,
+) -> Chunk:
+    events = [_loads(line) for line in lines]
+    accounts = [_identifier(event, schema.account) for event in events]
+    return Chunk(
+        values=lines,
+        keys=[None if account is None else account.encode() for account in accounts],
+        event_ids=[_identifier(event, schema.event_id) for event in events],
+        event_time_ms=times,
+        labels=labels,
     )
 
 
@@ -225,6 +255,6 @@ def _number(value: Any) -> float | None:
     return float(value) if is_number else None
 
 
-def _key(value: bytes, schema: Schema) -> bytes | None:
-    account = _find(_loads(value), schema.account.keys)
-    return str(account).encode() if isinstance(account, str | int) else None
+def _identifier(event: Any, field: Field) -> str | None:
+    found = _find(event, field.keys)
+    return str(found) if isinstance(found, str | int) else None

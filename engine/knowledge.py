@@ -55,6 +55,11 @@ class RingTable:
         for entity, place in self._places.items():
             yield entity, self._rings[place].tobytes()
 
+    def put(self, entity: int, encoded: bytes) -> None:
+        """Set an entity's ring."""
+        (place,) = self._find(np.array([entity], dtype=np.int64))
+        self._rings[place] = np.frombuffer(encoded, dtype=self._rings.dtype)[0]
+
     def encoded(self, entities: NDArray[np.int64]) -> list[bytes | None]:
         """Return the encoded rings of entities, in their order; None for an unknown one."""
         places = [self._places.get(each) for each in entities.tolist()]

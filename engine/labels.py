@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from engine.additions import Labels, amounts_of
 from engine.columns import Columns, Reason, Reject, joined_rejects, moved_rejects
 from engine.hashing import hash_strings
+from engine.records import Record
 from engine.schema import Schema
 from engine.shared import SharedEntity
 from engine.values import to_text
@@ -55,6 +56,11 @@ class Label(msgspec.Struct, frozen=True, omit_defaults=True):
     known_at: datetime | None = None
     source: str = ""
     kind: LabelKind = LabelKind.ANALYST
+
+
+def label_record(label: Label) -> Record:
+    """Return a label as its topic carries it; the key is the event's id."""
+    return Record(to_text(label.event_id).encode(), msgspec.json.encode(label))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +204,29 @@ class LabelReader:
             rejects=rejects,
         )
 
-    def entries_of(self, columns: Columns) -> list[bytes]:
-        """Return what is to be kept of ``n`` events so that labels can be added."""
+    def entries_of(
+        self,
+        columns: Columns,
+        positive: NDArray[np.float32] | None = None,
+        known_ms: NDArray[np.int64] | None = None,
+    ) -> list[bytes]:
+        """Return what is to be kept of ``n`` events so that labels can be added.
+
+        Args:
+            columns: the events.
+            positive: the labels that they have already: 1 for fraud, 0 for none, NaN for no
+                label; float32 ``[n]``.
+            known_ms: when each of these became known; int64 ``[n]``.
+        """
         entries = np.zeros(len(columns), dtype=self._record)
         entries["event_time_ms"] = columns.event_time_ms
         entries["amount"] = amounts_of(self._schema, columns)
         for at, name in enumerate(self._fields):
             entries["entities"][:, at] = columns.values[name]
+        if positive is not None and known_ms is not None:
+            found = ~np.isnan(positive)
+            entries["found"][found] = np.where(positive[found] > 0.5, _FRAUD, _GENUINE)
+            entries["known_ms"][found] = known_ms[found]
         return [entry.tobytes() for entry in entries]
 
     def find(self, decoded: DecodedLabels, entries: Mapping[int, bytes | None]) -> Found:

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from engine.bundle import Bundle
+from engine.decode import Decoder
 from engine.errors import HistoryError
 from engine.history import Chunk, History
 from engine.offline import OfflineScorer, ScoredBatch
 from engine.schema import Schema
+from engine.scorer import Scorer
 from riskstream.options import err, parse_time
 from streams.settings import Settings
 
@@ -67,8 +69,25 @@ def labels_of(history: History, file: Path, what: str) -> NDArray[np.float32]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How a history is scored.
+
+    Args:
+        label_delay_ms: how long after its event a label becomes known; None to use no labels.
+        with_features: whether the features' values are wanted too.
+    """
+
+    label_delay_ms: int | None = None
+    with_features: bool = False
+
+    def offline(self, decoder: Decoder, scorer: Scorer) -> OfflineScorer:
+        """Return the scorer of a history."""
+        return OfflineScorer(decoder, scorer, self.label_delay_ms, self.with_features)
+
+
 def score_history(
-    history: History, bundle: Bundle, settings: Settings
+    history: History, bundle: Bundle, settings: Settings, how: Scoring | None = None
 ) -> Iterator[tuple[Chunk, ScoredBatch]]:
     """Yield a history's events with their scores, batch after batch, and show the progress.
 
@@ -76,9 +95,15 @@ def score_history(
     """
     from streams.worker import new_decoder, new_scorer
 
-    decoder = new_decoder(settings, bundle.manifest)
-    offline = OfflineScorer(decoder, new_scorer(settings, bundle))
+    decoder, scorer = new_decoder(settings, bundle.manifest), new_scorer(settings, bundle)
+    yield from score_with((how or Scoring()).offline(decoder, scorer), history, "scoring")
+
+
+def score_with(
+    offline: OfflineScorer, history: History, what: str
+) -> Iterator[tuple[Chunk, ScoredBatch]]:
+    """Yield a history's events with their scores, batch after batch, and show the progress."""
     steps = -(-len(history) // _CHUNK)
     chunks = history.chunks(_CHUNK)
-    for chunk in track(chunks, "scoring", steps, console=err, disable=not err.is_terminal):
-        yield chunk, offline.score(chunk.values, time.time_ns() // 1_000_000)
+    for chunk in track(chunks, what, steps, console=err, disable=not err.is_terminal):
+        yield chunk, offline.score(chunk.values, time.time_ns() // 1_000_000, chunk.labels)

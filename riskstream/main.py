@@ -14,10 +14,11 @@ import typer
 from rich.markup import escape
 
 from engine.errors import BundleError, ConfigError, HistoryError, RiskstreamError, SchemaError
-from riskstream import bundle
+from riskstream import bundle, state
 from riskstream.alerts import alerts
 from riskstream.demo import demo
 from riskstream.evaluate import evaluate
+from riskstream.label import label
 from riskstream.options import EXIT_BUNDLE, EXIT_FAILED, EXIT_USAGE, err, out
 from riskstream.replay import replay
 from riskstream.score import score
@@ -44,9 +45,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, up, worker, replay, alerts, score, topics, train, evaluate, settings):
+for command in (demo, up, worker, replay, label, alerts, score, topics, train, evaluate, settings):
     app.command()(command)
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(state.app, name="state")
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import orjson
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.bundle import Bundle
 from engine.errors import ConfigError
@@ -25,6 +28,9 @@ EXIT_BUNDLE = 3
 EXIT_INTERRUPTED = 130
 
 _T = TypeVar("_T")
+
+_DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[dhms])")
+_UNIT_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 #: The pack whose committed bundle is used where no bundle is named.
 DEFAULT_PACK = "fraud"
@@ -49,6 +55,14 @@ FromOption = Annotated[
 UntilOption = Annotated[
     str | None,
     typer.Option("--until", help="Leave out events from this time on (ISO 8601, UTC)."),
+]
+
+LabelsDelayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels-delay",
+        help="Use the file's labels, each known so long after its event: 7d, 12h, 30m.",
+    ),
 ]
 
 #: Standard output, for results; standard error, for progress and errors.
@@ -110,6 +124,22 @@ def parse_time(option: str, text: str | None) -> int | None:
     return round(aware.timestamp() * 1000)
 
 
+def parse_duration(option: str, text: str | None) -> int | None:
+    """Read a duration as milliseconds. Raises :class:`engine.errors.ConfigError`.
+
+    >>> parse_duration("--labels-delay", "7d"), parse_duration("--labels-delay", "1.5h")
+    (604800000, 5400000)
+    """
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(
+            f"{option} must be a number and a unit of d, h, m or s, such as 7d, however: {text!r}"
+        )
+    return round(float(found["number"]) * _UNIT_S[found["unit"]] * 1000)
+
+
 def format_time(ms: int) -> str:
     """Return a time in UTC for people, to the second."""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -121,6 +151,20 @@ def make_folder(option: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{option} must be a folder, or one to make, however: {error}") from None
+
+
+@contextmanager
+def new_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar, on a terminal only, and give what tells it how much is done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def print_json(value: Any) -> None:

@@ -9,23 +9,26 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.errors import ConfigError
-from riskstream.histories import Period, open_history
+from riskstream.histories import Period, labels_of, open_history
 from riskstream.options import (
     BundleOption,
     ConfigOption,
     FieldOption,
     FromOption,
     JsonOption,
+    LabelsDelayOption,
     UntilOption,
     err,
     format_time,
     load_bundle,
+    parse_duration,
     parse_time,
     print_json,
     run_async,
     settings_of,
 )
 from streams.log import set_up_logging
+from streams.replay import Labels
 from streams.replay import Progress as Replayed
 from streams.replay import replay as publish
 
@@ -35,6 +38,7 @@ def replay(
     speed: Annotated[
         str, typer.Option(help="life, a factor such as 60 (times life speed), or max.")
     ] = "max",
+    labels_delay: LabelsDelayOption = None,
     start: FromOption = None,
     until: UntilOption = None,
     field: FieldOption = None,
@@ -43,6 +47,9 @@ def replay(
     json: JsonOption = False,
 ) -> None:
     """Stream a history into the transactions topic, in the order of event time.
+
+    With --labels-delay the file's labels follow on their topic, each when it would
+    have been known; with --from, those of the events before too.
 
     An interrupted replay prints the time to go on from with --from. Events that
     were published twice are scored once: the repeats are marked as duplicates.
@@ -53,6 +60,8 @@ def replay(
 
       riskstream replay raw.csv --speed 60 --from 2026-01-01 --until 2026-02-01
 
+      riskstream replay transactions.parquet --labels-delay 7d
+
       riskstream replay raw.parquet -f amount=TX_AMOUNT -f account=CUSTOMER_ID
     """
     factor = _factor(speed)
@@ -60,17 +69,27 @@ def replay(
     set_up_logging("WARNING")
     schema = load_bundle(settings).manifest.schema
     history = open_history(file, schema, settings, Period(start, until))
+    delay_ms = parse_duration("--labels-delay", labels_delay)
+    labels = Labels(delay_ms)
+    if delay_ms is not None:
+        labels_of(history, file, "a history for --labels-delay")
+        if start is not None:
+            labels.add_earlier(open_history(file, schema, settings, Period(until=start)))
     last = Replayed(0, len(history), parse_time("--from", start) or 0)
     with _bar() as bar:
         shown = _Shown(bar, last)
         try:
-            run_async(publish(settings, history, factor, shown))
+            run_async(publish(settings, history, factor, shown, labels))
         except typer.Exit:
             err.print(_way_on(shown.last))
             raise
     if json:
         print_json(
-            {"published": shown.last.published, "last_event_time_ms": shown.last.event_time_ms}
+            {
+                "published": shown.last.published,
+                "labels": shown.last.labels,
+                "last_event_time_ms": shown.last.event_time_ms,
+            }
         )
 
 

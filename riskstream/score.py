@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -21,16 +21,18 @@ from engine.hashing import event_ids
 from engine.history import History
 from engine.offline import ScoredBatch
 from engine.scorer import DECISIONS
-from riskstream.histories import Period, open_history, score_history
+from riskstream.histories import Period, Scoring, labels_of, open_history, score_history
 from riskstream.options import (
     BundleOption,
     ConfigOption,
     FieldOption,
     FromOption,
     JsonOption,
+    LabelsDelayOption,
     UntilOption,
     load_bundle,
     out,
+    parse_duration,
     print_json,
     settings_of,
 )
@@ -44,6 +46,10 @@ def score(
     rejects: Annotated[
         Path | None, typer.Option(help="Where events that cannot be scored go (.jsonl).")
     ] = None,
+    labels_delay: LabelsDelayOption = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="Write the features' values beside the scores.")
+    ] = False,
     start: FromOption = None,
     until: UntilOption = None,
     field: FieldOption = None,
@@ -53,18 +59,27 @@ def score(
 ) -> None:
     """Score a history without Kafka or Redis: the same scores as the stream gives.
 
+    With --labels-delay each score knows the labels that were known at its event, as
+    in a stream whose labels come so late. Without it no label is known.
+
     [bold]Examples[/bold]
 
       riskstream score transactions.parquet --out scores.parquet
+
+      riskstream score transactions.parquet --labels-delay 7d --features
 
       riskstream score raw.csv -f amount=TX_AMOUNT --rejects rejects.jsonl --json
     """
     _check_paths({"the history": file, "--out": output, "--rejects": rejects})
     settings = settings_of(config, bundle, field)
     loaded = load_bundle(settings)
+    how = Scoring(parse_duration("--labels-delay", labels_delay), features)
     history = open_history(file, loaded.manifest.schema, settings, Period(start, until))
-    with _Results(output, rejects, history) as results:
-        for chunk, batch in score_history(history, loaded, settings):
+    if how.label_delay_ms is not None:
+        labels_of(history, file, "a history for --labels-delay")
+    names = loaded.manifest.features if features else ()
+    with _Results(output, rejects, history, names) as results:
+        for chunk, batch in score_history(history, loaded, settings, how):
             results.add(batch, chunk.values)
     results.report(json, output)
 
@@ -88,8 +103,11 @@ def _is_same(path: Path, other: Path) -> bool:
 class _Results:
     """The scores of a history, written as they come."""
 
-    def __init__(self, output: Path, rejects: Path | None, history: History) -> None:
+    def __init__(
+        self, output: Path, rejects: Path | None, history: History, features: Sequence[str]
+    ) -> None:
         self._output, self._rejects_path, self._history = output, rejects, history
+        self._features = features
         self._writer: pq.ParquetWriter | None = None
         self._rejects: BinaryIO | None = None
         self._files = ExitStack()
@@ -128,6 +146,8 @@ class _Results:
         }
         if self._history.labels is not None:
             table["label"] = self._history.labels[self._start + columns.rows]
+        if scored.features is not None:
+            table |= dict(zip(self._features, scored.features.T, strict=True))
         if self._writer is not None:
             self._writer.write_table(pa.table(table, schema=self._schema()))
         self._decisions.update(decisions)
@@ -181,6 +201,7 @@ class _Results:
         ]
         if self._history.labels is not None:
             fields.append(("label", pa.float32()))
+        fields += [(name, pa.float32()) for name in self._features]
         return pa.schema(fields)
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 from urllib.parse import urlsplit
 
 import typer
@@ -42,12 +42,15 @@ def up(
     settings = settings_of(config)
     broker_port, store_port = _ports(settings)
     make_folder("--dir", directory)
-    with ExitStack() as stack:
-        broker = stack.enter_context(EmbeddedBroker(directory, port=broker_port))
-        valkey = stack.enter_context(EmbeddedValkey(directory, port=store_port))
-        out.print(f"Kafka at {broker.bootstrap}, state store at {valkey.url}; Ctrl-C ends them")
-        _wait_for_a_signal([broker, valkey])
-    out.print("stopped")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with ExitStack() as stack:
+            broker = stack.enter_context(EmbeddedBroker(directory, port=broker_port))
+            valkey = stack.enter_context(EmbeddedValkey(directory, port=store_port))
+            out.print(f"Kafka at {broker.bootstrap}, state store at {valkey.url}; Ctrl-C ends them")
+            _watch([broker, valkey])
+    except KeyboardInterrupt:
+        out.print("stopped")
 
 
 def _ports(settings: Settings) -> tuple[int, int]:
@@ -69,14 +72,10 @@ def _local_port(address: str) -> int | None:
     return None if found is None else int(found[1])
 
 
-def _wait_for_a_signal(servers: Sequence[EmbeddedServer]) -> None:
-    """Wait for SIGTERM or Ctrl-C. Raises :class:`EmbeddedServerError` once a server has ended."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        while all(server.running for server in servers):
-            time.sleep(_LOOK_EVERY_S)
-    except KeyboardInterrupt:
-        return
+def _watch(servers: Sequence[EmbeddedServer]) -> NoReturn:
+    """Look after servers until one has ended. Raises :class:`EmbeddedServerError` then."""
+    while all(server.running for server in servers):
+        time.sleep(_LOOK_EVERY_S)
     ended = next(server for server in servers if not server.running)
     raise EmbeddedServerError(
         f"the embedded server {ended.name} must run until Ctrl-C, however: it has ended; see "

@@ -9,8 +9,8 @@ clocks through the state store.
 
 from __future__ import annotations
 
-import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +18,9 @@ from engine.shared import SharedEntity
 
 #: A topic and a partition of it.
 Place = tuple[str, int]
+
+#: A clock is told again after so long.
+_REPEAT_MS = 500
 
 #: Nothing is held back.
 NO_LIMIT = 2**62
@@ -30,32 +33,45 @@ class Clock:
     Args:
         time_ms: the event time of the next record to process, in ms since 1970: all before has
             had its effect. None where nothing has been read yet.
-        is_idle: whether there is nothing to read, so that it holds up nobody.
+        quiet_ms: since when the partition has been read to its end, by the wall clock; None where
+            there is something to read.
         said_ms: when this was so, by the wall clock.
     """
 
     time_ms: int | None
-    is_idle: bool
+    quiet_ms: int | None
     said_ms: int
+
+    def is_idle(self, busy_ms: int, idle_ms: int) -> bool:
+        """Whether nothing is to be expected of a partition.
+
+        Args:
+            busy_ms: since when records have been coming anywhere, by the wall clock: before that,
+                a partition was quiet because all were.
+            idle_ms: for how long a partition must have been quiet since then.
+        """
+        if self.quiet_ms is None:
+            return False
+        return self.said_ms - max(self.quiet_ms, busy_ms) >= idle_ms
 
     def to_bytes(self) -> bytes:
         """Return it as the state store holds it."""
-        shown = "" if self.time_ms is None else self.time_ms
-        return f"{shown},{int(self.is_idle)},{self.said_ms}".encode()
+        shown = ["" if each is None else each for each in (self.time_ms, self.quiet_ms)]
+        return f"{shown[0]},{shown[1]},{self.said_ms}".encode()
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Clock:
         """Read it from the state store."""
-        shown, idle, said = raw.decode().split(",")
-        return cls(int(shown) if shown else None, idle == "1", int(said))
+        time_ms, quiet_ms, said_ms = (int(each) if each else None for each in raw.split(b","))
+        return cls(time_ms, quiet_ms, said_ms or 0)
 
 
 def slowest(clocks: Iterable[Clock]) -> int:
-    """Return the event time that all partitions have reached, in ms since 1970.
+    """Return the event time that partitions have reached, in ms since 1970.
 
-    Those without anything to read do not count; without any that does, there is no limit.
+    One that nothing has been read of yet has reached none. Without any partition there is no limit.
     """
-    times = [0 if clock.time_ms is None else clock.time_ms for clock in clocks if not clock.is_idle]
+    times = [0 if clock.time_ms is None else clock.time_ms for clock in clocks]
     return min(times, default=NO_LIMIT)
 
 
@@ -82,6 +98,10 @@ def limit_of(shared: Sequence[SharedEntity], slowest_ms: int, grace_ms: int) -> 
 class Alignment:
     """The clocks of this worker's partitions and of the others'.
 
+    A partition that has been read to its end holds up nobody whose records are of the present.
+    In a replay its records may only be on their way: it holds up the rest until it has been quiet
+    for a while though records come elsewhere.
+
     Args:
         shared: the kinds of entity; without any, nothing is ever held back.
         events_topic: the topic of events. Labels are taken up to the slowest of its partitions,
@@ -101,11 +121,13 @@ class Alignment:
     ) -> None:
         self._shared = shared
         self._events_topic = events_topic
-        self._grace_ms, self._idle_s, self._stale_ms = grace_ms, idle_s, round(stale_s * 1000)
-        self._started_ms = _now_ms()
+        self._grace_ms, self._idle_ms = grace_ms, round(idle_s * 1000)
+        self._stale_ms = round(stale_s * 1000)
+        self._started_ms = self._busy_ms = self._arrived_ms = now_ms()
         self._reached: dict[Place, int | None] = {}
         self._heads: dict[Place, int] = {}
-        self._quiet_s: dict[Place, float | None] = {}
+        self._quiet_ms: dict[Place, int | None] = {}
+        self._untaken: Counter[Place] = Counter()
         self._others: dict[Place, Clock] = {}
         self._said: dict[Place, Clock] = {}
 
@@ -123,24 +145,31 @@ class Alignment:
         """
         self._reached[place] = None
         self._heads.pop(place, None)
-        self._quiet_s[place] = -math.inf if is_caught_up else None
+        self._untaken.pop(place, None)
+        self._quiet_ms[place] = 0 if is_caught_up else None
         self._others.pop(place, None)
 
     def leave(self, topic: str) -> None:
         """Forget the clocks of a topic's partitions, which go to other workers."""
         for place in [each for each in self._reached if each[0] == topic]:
-            del self._reached[place], self._quiet_s[place]
+            del self._reached[place], self._quiet_ms[place]
             self._heads.pop(place, None)
             self._said.pop(place, None)
 
     def arrived(self, place: Place) -> None:
-        """Note that records came."""
-        self._quiet_s[place] = None
+        """Note that records came, which are to be taken."""
+        self._untaken[place] += 1
+        self._quiet_ms[place] = None
+        self._note_arrival()
+
+    def taken(self, place: Place) -> None:
+        """Note that records which came are processed, or known to wait, from now on."""
+        self._untaken[place] -= 1
 
     def quiet(self, place: Place) -> None:
         """Note that a partition has been read to its end."""
-        if self._quiet_s.get(place) is None:
-            self._quiet_s[place] = time.monotonic()
+        if self._quiet_ms.get(place) is None and not self._untaken[place]:
+            self._quiet_ms[place] = now_ms()
 
     def hold(self, place: Place, head_ms: int | None) -> None:
         """Note the event time of the first record that waits; None where none does."""
@@ -157,7 +186,12 @@ class Alignment:
 
     def hear(self, clocks: Mapping[Place, Clock]) -> None:
         """Take in what all workers say of their partitions."""
+        before = self._others
         self._others = {place: each for place, each in clocks.items() if place not in self._reached}
+        for place, clock in self._others.items():
+            known = before.get(place)
+            if known is not None and clock.quiet_ms is None and clock.time_ms != known.time_ms:
+                self._note_arrival()
 
     def mine(self) -> dict[Place, Clock]:
         """Return the clocks of this worker's partitions."""
@@ -176,9 +210,14 @@ class Alignment:
         """Note that others have heard of clocks."""
         self._said |= news
 
-    def slowest(self, events_only: bool = False) -> int:
-        """Return the event time that all partitions have reached, in ms since 1970."""
-        oldest_ms = _now_ms() - self._stale_ms
+    def slowest(self, events_only: bool = False, is_live: bool = False) -> int:
+        """Return the event time that all partitions have reached, in ms since 1970.
+
+        Args:
+            events_only: whether only partitions of events count.
+            is_live: whether a partition that has been read to its end holds up nobody at all.
+        """
+        oldest_ms = now_ms() - self._stale_ms
         heard = {
             place: clock
             for place, clock in self._others.items()
@@ -187,16 +226,24 @@ class Alignment:
         return slowest(
             clock
             for place, clock in {**heard, **self.mine()}.items()
-            if not events_only or place[0] == self._events_topic
+            if (not events_only or place[0] == self._events_topic)
+            and not (clock.quiet_ms is not None if is_live else self._is_idle(clock))
         )
 
-    def limit(self, topic: str) -> int:
-        """Return the event time before which a topic's records may be processed."""
+    def limit(self, topic: str, oldest_ms: int) -> int:
+        """Return the event time before which a topic's records may be processed.
+
+        Args:
+            topic: the topic.
+            oldest_ms: the event time of its earliest record that waits.
+        """
         if not self.is_on:
             return NO_LIMIT
+        is_live = oldest_ms >= now_ms() - self._grace_ms
         if topic == self._events_topic:
-            return limit_of(self._shared, self.slowest(), self._grace_ms)
-        return min(self.slowest(events_only=True), NO_LIMIT - 1) + 1
+            return limit_of(self._shared, self.slowest(is_live=is_live), self._grace_ms)
+        reached = self.slowest(events_only=True, is_live=is_live)
+        return min(reached, NO_LIMIT - 1) + 1
 
     def ahead_ms(self, place: Place) -> int:
         """Return how far a partition is ahead of the slowest, in ms of event time."""
@@ -207,21 +254,31 @@ class Alignment:
 
     def _clock(self, place: Place) -> Clock:
         reached, head = self._reached[place], self._heads.get(place)
-        quiet_s = self._quiet_s[place]
-        is_quiet = quiet_s is not None and time.monotonic() - quiet_s >= self._idle_s
-        is_idle = head is None and is_quiet
-        time_ms = reached if head is None else max(head, reached or 0)
-        return Clock(time_ms, is_idle, _now_ms())
+        if head is not None:
+            return Clock(max(head, reached or 0), None, now_ms())
+        return Clock(reached, self._quiet_ms[place], now_ms())
+
+    def _is_idle(self, clock: Clock) -> bool:
+        return clock.is_idle(self._busy_ms, self._idle_ms)
+
+    def _note_arrival(self) -> None:
+        now = now_ms()
+        if now - self._arrived_ms > self._idle_ms:
+            self._busy_ms = now
+        self._arrived_ms = now
 
 
 def _differs(said: Clock | None, clock: Clock, step_ms: int) -> bool:
     """Whether a clock is worth telling: it has moved, changed, or was told long ago."""
-    if said is None or said.is_idle != clock.is_idle or clock.said_ms - said.said_ms >= 1_000:
+    if said is None or clock.said_ms - said.said_ms >= _REPEAT_MS:
+        return True
+    if (said.quiet_ms is None) != (clock.quiet_ms is None):
         return True
     if said.time_ms is None or clock.time_ms is None:
         return said.time_ms != clock.time_ms
     return clock.time_ms - said.time_ms >= step_ms
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """Return the time by the wall clock, in ms since 1970."""
     return time.time_ns() // 1_000_000

@@ -57,6 +57,7 @@ class RiskApp(faust.App):
         self._has_news = asyncio.Event()
         #: Partitions that are not processed until their positions are read again, and since when.
         self.fenced: dict[TP, float] = {}
+        self._told_lost: dict[TP, int] = {}
         self.broker_watch = BrokerWatch(pipeline.ping_broker, settings.broker.bootstrap)
         super().__init__(settings.app.id, **_options(settings))
         self.in_worker = True
@@ -104,6 +105,11 @@ class RiskApp(faust.App):
         self.has_been_assigned = True
         return starts
 
+    def on_records(self, partitions: Iterable[TP]) -> None:
+        """Note that there is something to process of partitions."""
+        for tp in partitions:
+            self.pipeline.alignment.arrived((tp.topic, tp.partition))
+
     async def on_break(self, partition: TP, expected: int, found: int) -> bool:
         """Take records after those that Kafka deleted; stop at records from before the position."""
         if found < expected:
@@ -114,7 +120,7 @@ class RiskApp(faust.App):
         except BrokerUnavailable:
             self.batches.rewind(partition, expected)
             return False
-        self._tell_lost(partition, min(held[partition].beginning, found) - expected)
+        self._tell_lost(partition, expected, min(held[partition].beginning, found))
         return True
 
     async def _take(self, lane: Lane[Any], wanted: Iterable[TP]) -> dict[TP, int]:
@@ -140,20 +146,23 @@ class RiskApp(faust.App):
         starts = {}
         for tp, position in sorted(found.items()):
             start = start_at(tp.topic, tp.partition, position, held[tp])
-            self._tell_lost(tp, start.lost)
+            self._tell_lost(tp, start.offset - start.lost, start.offset)
             logger.info(
                 "partition %d of %s goes on at offset %d", tp.partition, tp.topic, start.offset
             )
             starts[tp] = start
         return starts
 
-    def _tell_lost(self, tp: TP, lost: int) -> None:
-        if lost <= 0:
+    def _tell_lost(self, tp: TP, first: int, end: int) -> None:
+        """Tell of the events from one offset to before another that are gone, once."""
+        first = max(first, self._told_lost.get(tp, 0))
+        if first >= end:
             return
-        self.metrics.lost.labels(tp.partition).inc(lost)
+        self._told_lost[tp] = end
+        self.metrics.lost.labels(tp.partition).inc(end - first)
         logger.error(
             "%d events of partition %d of %s were deleted before they were scored",
-            lost,
+            end - first,
             tp.partition,
             tp.topic,
         )

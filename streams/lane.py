@@ -14,7 +14,7 @@ from typing import Generic, Protocol
 import numpy as np
 from aiokafka import ConsumerRecord
 
-from streams.alignment import Alignment
+from streams.alignment import NO_LIMIT, Alignment
 from streams.batch import Batch, ContentT
 from streams.log import get_logger
 from streams.retries import Retries
@@ -155,13 +155,15 @@ class Lane(Generic[ContentT]):
         records: list[ConsumerRecord] = []
         epochs = {}
         for partition, part in poll.parts.items():
-            self._alignment.arrived((self.topic, partition))
             if partition in self._stored and not is_left(partition, poll.epochs[partition]):
                 records += part
                 epochs[partition] = poll.epochs[partition]
         if records:
             content = self._handler.decode(records, poll.received_ms)
             self._waiting.append(Batch(records, epochs, poll.received_ms, content))
+        self._tell_heads()
+        for partition in poll.parts:
+            self._alignment.taken((self.topic, partition))
         return await self.advance(is_left)
 
     async def advance(self, is_left: IsLeft) -> Outcome:
@@ -197,7 +199,8 @@ class Lane(Generic[ContentT]):
         def is_gone(partition: int, epoch: int) -> bool:
             return partition not in self._stored or is_left(partition, epoch)
 
-        limit_ms = self._alignment.limit(self.topic)
+        oldest_ms = min(int(each.content.time_ms.min(initial=NO_LIMIT)) for each in self._waiting)
+        limit_ms = self._alignment.limit(self.topic, oldest_ms)
         ready: list[Batch[ContentT]] = []
         rest: list[Batch[ContentT]] = []
         for each in self._waiting:

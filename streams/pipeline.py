@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from engine.decode import Decoder
@@ -18,28 +17,7 @@ from streams.retries import Retries
 from streams.settings import Settings
 from streams.shared import SharedState
 from streams.store.base import Store
-from streams.store.shared import SharedStore
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """The stores of a worker.
-
-    Args:
-        events: states of accounts, and positions in the topic of events.
-        labels: positions in the topic of labels.
-        shared: buckets of shared entities.
-    """
-
-    events: Store
-    labels: Store
-    shared: SharedStore
-
-    async def close(self) -> None:
-        """Give back all connections."""
-        await self.events.close()
-        await self.labels.close()
-        await self.shared.close()
+from streams.stores import Stores
 
 
 class Pipeline:

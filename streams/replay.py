@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
 
 import numpy as np
 
 from engine.history import Chunk, History
+from engine.labels import Label, label_record
 from engine.records import Record
 from streams.kafka import ensure_topics, new_producer, start_client
 from streams.publisher import Publisher
@@ -28,11 +33,13 @@ class Progress:
         published: events published so far.
         total: events of the history.
         event_time_ms: the time of the last of them, ms since 1970.
+        labels: labels published so far.
     """
 
     published: int
     total: int
     event_time_ms: int
+    labels: int = 0
 
 
 class Pace:
@@ -52,6 +59,11 @@ class Pace:
         self._clock = clock
         self._start = clock()
 
+    @classmethod
+    def of(cls, history: History, speed: float | None) -> Self:
+        """Return the pace of a history, from now on."""
+        return cls(int(history.event_time_ms[0]) if len(history) else 0, speed)
+
     def due(self, times_ms: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:
         """Return how many of the next events, sorted by time, are due by now."""
         if self._speed is None:
@@ -61,21 +73,63 @@ class Pace:
         return int(np.searchsorted(times_ms, now_ms, side="right"))
 
 
+class Labels:
+    """The labels of events, until they become known.
+
+    Args:
+        delay_ms: how long after its event a label becomes known; None for no labels.
+    """
+
+    def __init__(self, delay_ms: int | None) -> None:
+        self._delay_ms = delay_ms
+        self._waiting: deque[tuple[int, str, bool]] = deque()
+
+    def add(self, chunk: Chunk, start: int, stop: int) -> None:
+        """Take in the labels of events ``start`` to before ``stop``, which follow the last."""
+        if self._delay_ms is None or chunk.labels is None:
+            return
+        for at in range(start, stop):
+            event_id, label = chunk.event_ids[at], float(chunk.labels[at])
+            if event_id is not None and not math.isnan(label):
+                known_ms = int(chunk.event_time_ms[at]) + self._delay_ms
+                self._waiting.append((known_ms, event_id, label > 0.5))
+
+    def add_earlier(self, history: History) -> None:
+        """Take in the labels of the events before a replay that become known after them."""
+        for chunk in history.chunks():
+            self.add(chunk, 0, len(chunk))
+        end_ms = int(history.event_time_ms[-1]) if len(history) else 0
+        while self._waiting and self._waiting[0][0] <= end_ms:
+            self._waiting.popleft()
+
+    def due(self, now_ms: int) -> list[Record]:
+        """Return the labels that are known by now, as their topic has them; each once."""
+        records = []
+        while self._waiting and self._waiting[0][0] <= now_ms:
+            known_ms, event_id, fraud = self._waiting.popleft()
+            known_at = datetime.fromtimestamp(known_ms / 1000, UTC)
+            records.append(label_record(Label(event_id, fraud, known_at, source="replay")))
+        return records
+
+
 async def replay(
     settings: Settings,
     history: History,
     speed: float | None,
     on_progress: Callable[[Progress], None],
+    labels: Labels | None = None,
 ) -> int:
     """Publish a history to the transactions topic, and return the number of events.
 
-    Each event's key is its account, so that an account's events stay in order.
+    Each event's key is its account, so that an account's events stay in order. Labels that become
+    known before the last event are published on their topic at that time.
 
     Args:
         settings: the configuration.
         history: the events.
         speed: how many times faster than life; None for flat out.
         on_progress: told after every batch that was acknowledged.
+        labels: of earlier events, to which those of the history are added; None for none.
 
     Raises:
         BrokerUnavailable: Kafka is not there, or does not acknowledge.
@@ -85,7 +139,8 @@ async def replay(
     try:
         await start_client(producer, settings.broker)
         publisher = Publisher(producer, settings.broker, partitions)
-        return await _publish(settings, history, publisher, speed, on_progress)
+        pace, known = Pace.of(history, speed), labels or Labels(None)
+        return await _publish(settings, history, publisher, pace, known, on_progress)
     finally:
         await producer.stop()
 
@@ -94,13 +149,11 @@ async def _publish(
     settings: Settings,
     history: History,
     publisher: Publisher,
-    speed: float | None,
+    pace: Pace,
+    labels: Labels,
     on_progress: Callable[[Progress], None],
 ) -> int:
-    total, published = len(history), 0
-    if not total:
-        return 0
-    pace = Pace(int(history.event_time_ms[0]), speed)
+    topics, total, published, labelled = settings.topics, len(history), 0, 0
     for chunk in history.chunks():
         start = 0
         while start < len(chunk):
@@ -108,12 +161,33 @@ async def _publish(
             if stop == start:
                 await asyncio.sleep(_TICK_S)
                 continue
-            records = _records(chunk, start, stop)
-            await publisher.publish({settings.topics.transactions: [(None, records)]})
-            published += stop - start
-            on_progress(Progress(published, total, int(chunk.event_time_ms[stop - 1])))
+            now_ms = int(chunk.event_time_ms[stop - 1])
+            labels.add(chunk, start, stop)
+            known = labels.due(now_ms)
+            # Labels first: whoever reads an event can read what was known by then.
+            await publisher.publish({topics.labels: [(None, known)]})
+            await publisher.publish({topics.transactions: [(None, _records(chunk, start, stop))]})
+            published, labelled = published + stop - start, labelled + len(known)
+            on_progress(Progress(published, total, now_ms, labelled))
             start = stop
     return published
+
+
+async def publish_labels(settings: Settings, labels: Sequence[Label]) -> None:
+    """Publish labels on their topic.
+
+    Raises:
+        BrokerUnavailable: Kafka is not there, or does not acknowledge.
+    """
+    partitions = await ensure_topics(settings)
+    producer = new_producer(settings.broker)
+    try:
+        await start_client(producer, settings.broker)
+        publisher = Publisher(producer, settings.broker, partitions)
+        records = [label_record(label) for label in labels]
+        await publisher.publish({settings.topics.labels: [(None, records)]})
+    finally:
+        await producer.stop()
 
 
 def _records(chunk: Chunk, start: int, stop: int) -> list[Record]:

@@ -78,7 +78,8 @@ class BatchConsumer(driver.Consumer):
 
     An application that keeps its own positions has a method ``positions``: on every assignment the
     consumer then starts there and not at the offset committed in Kafka. Its method ``on_break`` is
-    told where offsets do not follow each other.
+    told where offsets do not follow each other, and ``on_records`` which partitions records came
+    of, before any of them is processed.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -255,6 +256,9 @@ class BatchConsumer(driver.Consumer):
             if batch and (active is None or partition in active):
                 by_topic[partition.topic][partition.partition] = batch
                 self.app.monitor.track_tp_end_offset(partition, self.highwater(partition))
+        on_records: Callable[[Iterable[TP]], None] | None = getattr(self.app, "on_records", None)
+        if on_records is not None:
+            on_records(TP(topic, each) for topic, parts in by_topic.items() for each in parts)
         for topic, parts in by_topic.items():
             at = {partition: epochs.get(TP(topic, partition), 0) for partition in parts}
             yield Poll(topic, parts, at, received_ms)

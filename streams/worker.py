@@ -12,30 +12,24 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
-from tenacity.wait import wait_exponential
-
 from engine.bundle import Bundle
 from engine.decode import Decoder, Limits
-from engine.errors import ConfigError, RiskstreamError, StoreUnavailable, StreamError
+from engine.errors import ConfigError, RiskstreamError, StreamError
 from engine.manifest import Manifest, Thresholds
 from engine.scorer import Scorer
 from streams.app import RiskApp
 from streams.kafka import ensure_topics, new_producer, start_client, tells_ends
 from streams.log import get_logger
 from streams.metrics import Metrics
-from streams.pipeline import Pipeline, Stores
+from streams.pipeline import Pipeline
 from streams.publisher import Publisher
 from streams.settings import Settings
-from streams.store.base import Store
-from streams.store.factory import open_shared_store, open_store
-from streams.store.redis.address import redact
+from streams.stores import new_generations, new_stores, reach_store
 
 logger = get_logger(__name__)
 
 _T = TypeVar("_T")
 
-_DAY_S = 86_400
 _LOOK_EVERY_S = 1.0
 #: Looks in a row that find Kafka away before a worker that stops waits for it no longer.
 _LOOKS = 2
@@ -59,37 +53,6 @@ def new_scorer(settings: Settings, bundle: Bundle) -> Scorer:
         own.decline if model.decline_threshold is None else model.decline_threshold,
     )
     return Scorer(bundle, model.device, model.threads, thresholds)
-
-
-def new_store(settings: Settings, manifest: Manifest, topic: str) -> Store:
-    """Return the store of this application's states and positions of one topic.
-
-    Models of another layout never see them, and another topic has states and positions of its own:
-    offsets of one topic mean nothing in another.
-    """
-    days = settings.state.expire_days
-    return open_store(
-        settings.state.url.get_secret_value(),
-        namespace=f"{settings.app.id}.{manifest.stored_digest}:{topic}",
-        expire_s=None if days is None else max(round(days * _DAY_S), 1),
-        timeout_s=settings.state.timeout_s,
-    )
-
-
-def new_stores(settings: Settings, manifest: Manifest) -> Stores:
-    """Return all that a worker of this application keeps."""
-    return Stores(
-        events=new_store(settings, manifest, settings.topics.transactions),
-        labels=new_store(settings, manifest, settings.topics.labels),
-        shared=open_shared_store(
-            settings.state.url.get_secret_value(),
-            manifest.shared,
-            namespace=f"{settings.app.id}.{manifest.stored_digest}",
-            shards=settings.state.shards,
-            keep_s=max(round(settings.labels.keep_days * _DAY_S), 1),
-            timeout_s=settings.state.timeout_s,
-        ),
-    )
 
 
 async def run_worker(settings: Settings, bundle: Bundle) -> None:
@@ -207,10 +170,12 @@ async def _opened(settings: Settings, bundle: Bundle) -> AsyncIterator[RiskApp]:
     metrics = Metrics()
     metrics.set_model(bundle.manifest, bundle.digest, scorer.provider)
     logger.info("%s", scorer.device_line)
-    stores = new_stores(settings, bundle.manifest)
+    generations = new_generations(settings, bundle.manifest)
+    stores = None
     producer = new_producer(settings.broker)
     try:
-        await _reach_store(stores.events, settings)
+        generation = await reach_store(generations, settings)
+        stores = new_stores(settings, bundle.manifest, generation)
         partitions = await ensure_topics(settings)
         exact_ends = await tells_ends(settings.broker)
         await start_client(producer, settings.broker)
@@ -219,23 +184,6 @@ async def _opened(settings: Settings, bundle: Bundle) -> AsyncIterator[RiskApp]:
         yield RiskApp(settings, pipeline, exact_ends=exact_ends)
     finally:
         await producer.stop()
-        await stores.close()
-
-
-async def _reach_store(store: Store, settings: Settings) -> None:
-    url = redact(settings.state.url.get_secret_value())
-    limit_s = settings.state.connect_timeout_s
-
-    def waiting(attempt: RetryCallState) -> None:
-        if attempt.attempt_number == 1:
-            logger.warning("waiting up to %g s for the state store at %s (state.url)", limit_s, url)
-
-    async for attempt in AsyncRetrying(
-        stop=stop_after_delay(limit_s),
-        wait=wait_exponential(multiplier=0.1, max=2),
-        retry=retry_if_exception_type(StoreUnavailable),
-        before_sleep=waiting,
-        reraise=True,
-    ):
-        with attempt:
-            await store.ping()
+        await generations.close()
+        if stores is not None:
+            await stores.close()

@@ -127,6 +127,10 @@ class Store(Protocol):
         """
         ...
 
+    async def load(self, partition: int, states: Mapping[str, bytes]) -> None:
+        """Put states where no worker reads yet. Positions are written afterwards."""
+        ...
+
     def states(self, partition: int) -> AsyncIterator[tuple[str, bytes]]:
         """Yield each account of a partition with its state, in no order.
 

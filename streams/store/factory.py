@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from engine.errors import ConfigError
 from engine.shared import SharedEntity
 from streams.store.base import Store
+from streams.store.generations import Generations
+from streams.store.memory.generations import MemoryGenerations
 from streams.store.memory.shared import MemorySharedStore
 from streams.store.memory.store import MemoryStore
 from streams.store.redis.address import redact
+from streams.store.redis.generations import RedisGenerations
 from streams.store.redis.shared import RedisSharedStore
 from streams.store.redis.store import RedisStore
 from streams.store.shared import SharedStore
@@ -80,6 +83,14 @@ def open_shared_store(
         cluster=cluster,
         timeout_s=timeout_s,
     )
+
+
+def open_generations(url: str, *, namespace: str, timeout_s: float = 5.0) -> Generations:
+    """Return the generations of an application at a URL, as for :func:`open_store`."""
+    address, cluster = _address(url)
+    if address is None:
+        return MemoryGenerations()
+    return RedisGenerations(address, namespace=namespace, cluster=cluster, timeout_s=timeout_s)
 
 
 def _address(url: str) -> tuple[str | None, bool]:

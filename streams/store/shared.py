@@ -82,6 +82,21 @@ class SharedStore(Protocol):
         """Change what is kept of past events; those forgotten meanwhile stay forgotten."""
         ...
 
+    async def load(
+        self, rings: Mapping[str, Mapping[int, bytes]], entries: Mapping[int, bytes]
+    ) -> None:
+        """Put rings and past events where no worker reads yet.
+
+        Args:
+            rings: kind of entity to hash to ring.
+            entries: event hash to what labels will need of it.
+        """
+        ...
+
+    async def load_positions(self, positions: Mapping[Source, int]) -> None:
+        """Put positions where no worker reads yet."""
+        ...
+
     async def clocks(self, mine: Mapping[str, bytes]) -> dict[str, bytes]:
         """Note what this worker says of its partitions, and return what all say of theirs."""
         ...

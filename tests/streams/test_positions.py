@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 
+import orjson
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
@@ -15,7 +16,7 @@ from engine.bundle import Bundle
 from models.packs.registry import pack_folder
 from streams.embedded.worker import EmbeddedWorker
 from streams.store.base import PartitionWrite
-from streams.worker import new_store
+from streams.stores import new_store
 from tests.streams.harness import Stream
 from tests.streams.synthetic import payments, sent
 from tests.waiting import wait_for, wait_for_async
@@ -98,6 +99,31 @@ async def test_deleted_events_are_told_at_the_start(
     line = f"50 events of partition 0 of {topic} were deleted before they were scored"
     assert line in second.log_tail(100)
     assert counted(second, "riskstream_lost_events_total") == 50
+
+
+async def test_deleted_events_are_told_once_however_often_partitions_move(
+    make_stream: MakeStream, apache_kafka: str
+) -> None:
+    events = payments(200, accounts=40)
+    stream = make_stream(apache_kafka, topics__partitions=2)
+    first = stream.worker()
+    await stream.produce([sent(event) for event in events[:100]])
+    await stream.collect(100)
+    first.stop()
+    await stream.produce([sent(event) for event in events[100:]])
+    for partition in (0, 1):
+        await delete_before(stream, partition, -1)
+    second = stream.worker()
+    assert counted(second, "riskstream_lost_events_total") == 100
+    third = stream.worker()
+    wait_for(lambda: shares(second) == shares(third) == 1, 30, "each worker to have a partition")
+    assert counted(second, "riskstream_lost_events_total") == 100
+
+
+def shares(worker: EmbeddedWorker) -> int:
+    """How many partitions a worker has."""
+    page = worker.get("/readyz")
+    return len(orjson.loads(page)["broker"].get("partitions", [])) if page else 0
 
 
 async def test_events_deleted_while_running_are_told(

@@ -47,6 +47,19 @@ class MemorySharedStore:
         """See `SharedStore.set_entries`."""
         self._entries |= {event: entries[event] for event in entries if event in self._entries}
 
+    async def load(
+        self, rings: Mapping[str, Mapping[int, bytes]], entries: Mapping[int, bytes]
+    ) -> None:
+        """See `SharedStore.load`."""
+        for kind, found in rings.items():
+            for hashed, raw in found.items():
+                self._tables[kind].put(hashed, raw)
+        self._entries |= entries
+
+    async def load_positions(self, positions: Mapping[Source, int]) -> None:
+        """See `SharedStore.load_positions`."""
+        self._positions |= positions
+
     async def clocks(self, mine: Mapping[str, bytes]) -> dict[str, bytes]:
         """See `SharedStore.clocks`."""
         self._clocks |= mine

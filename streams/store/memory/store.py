@@ -39,6 +39,10 @@ class MemoryStore:
         """See `Store.write`."""
         return [self._write_one(write) for write in writes]
 
+    async def load(self, partition: int, states: Mapping[str, bytes]) -> None:
+        """See `Store.load`."""
+        self._of(partition).states.update(states)
+
     async def states(self, partition: int) -> AsyncIterator[tuple[str, bytes]]:
         """See `Store.states`."""
         for account, state in list(self._of(partition).states.items()):

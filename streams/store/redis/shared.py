@@ -120,6 +120,30 @@ class RedisSharedStore:
             ]
         )
 
+    async def load(
+        self, rings: Mapping[str, Mapping[int, bytes]], entries: Mapping[int, bytes]
+    ) -> None:
+        """See `SharedStore.load`."""
+        commands: list[Command] = [
+            ("SET", self._ring_key(kind, hashed), ring, "EX", self._idle_s(kind))
+            for kind, found in rings.items()
+            for hashed, ring in found.items()
+        ]
+        commands += [
+            ("SET", self._event_key(event), entry, "EX", self._keep_s)
+            for event, entry in entries.items()
+        ]
+        await self._ask(commands)
+
+    async def load_positions(self, positions: Mapping[Source, int]) -> None:
+        """See `SharedStore.load_positions`."""
+        await self._ask(
+            [
+                ("HSET", self._positions_key(shard, topic), partition, position)
+                for (shard, topic, partition), position in positions.items()
+            ]
+        )
+
     async def clocks(self, mine: Mapping[str, bytes]) -> dict[str, bytes]:
         """See `SharedStore.clocks`."""
         key = f"{PREFIX}{{{self._namespace}:clocks}}".encode()
@@ -167,8 +191,7 @@ class RedisSharedStore:
         arguments: list[str | bytes | int] = []
         for name, additions in add.additions.items():
             kind = self._kinds[name]
-            rows = length(kind)
-            idle_s = (rows + 1) * kind.bucket_s
+            rows, idle_s = length(kind), self._idle_s(name)
             for hashed, packed in zip(additions.entities.tolist(), _packed(additions), strict=True):
                 keys.append(self._ring_key(name, hashed))
                 arguments += [rows, idle_s, packed]
@@ -177,6 +200,11 @@ class RedisSharedStore:
         expected = "" if add.expected is None else add.expected
         head = (partition, expected, add.position, count, self._keep_s)
         return (len(keys), *keys, *head, *arguments, *add.entries.values())
+
+    def _idle_s(self, kind: str) -> int:
+        """Return after how long without additions nothing of a ring can be read any more."""
+        shared = self._kinds[kind]
+        return (length(shared) + 1) * shared.bucket_s
 
     def _shard(self, shard: int) -> bytes:
         return f"{PREFIX}{{{self._namespace}:s{shard}}}:".encode()

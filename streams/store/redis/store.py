@@ -87,6 +87,14 @@ class RedisStore:
         self._raise_first(answers)
         return [_outcome(write, answer) for write, answer in zip(writes, answers, strict=True)]
 
+    async def load(self, partition: int, states: Mapping[str, bytes]) -> None:
+        """See `Store.load`."""
+        keys = self._keys.states(partition, list(states))
+        expiry: Command = ("EX", self._expire_s) if self._expire_s else ()
+        await self._ask(
+            [("SET", key, state, *expiry) for key, state in zip(keys, states.values(), strict=True)]
+        )
+
     async def states(self, partition: int) -> AsyncIterator[tuple[str, bytes]]:
         """See `Store.states`."""
         with translated(self._url):
