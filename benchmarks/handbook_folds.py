@@ -107,7 +107,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--family", help="the sequence cell, instead of the pack's")
     parser.add_argument("--back-days", type=int, default=90)
     parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 8))
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="of a training")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="of a training, or dropout"
+    )
     return parser.parse_args()
 
 
@@ -115,6 +117,9 @@ def configuration(args: argparse.Namespace) -> TrainConfig:
     """Return the pack's settings with those that were given."""
     config = load_train_config(pack_folder("fraud"))
     given = dict(each.split("=") for each in args.set)
+    if "dropout" in given:
+        scorer = replace(config.scorer, dropout=float(given.pop("dropout")))
+        config = replace(config, scorer=scorer)
     changes = {name: type(getattr(config, name))(value) for name, value in given.items()}
     config = config.changed(**changes)
     return config.with_family(args.family) if args.family else config
