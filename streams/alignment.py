@@ -10,8 +10,7 @@ clocks through the state store.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.shared import SharedEntity
@@ -35,7 +34,7 @@ class Clock:
             had its effect. None where nothing has been read yet.
         quiet_ms: since when the partition has been read to its end, by the wall clock; None where
             there is something to read.
-        said_ms: when this was so, by the wall clock.
+        said_ms: when this was so, by the wall clock; for a quiet one, when it was last polled.
     """
 
     time_ms: int | None
@@ -127,9 +126,11 @@ class Alignment:
         self._reached: dict[Place, int | None] = {}
         self._heads: dict[Place, int] = {}
         self._quiet_ms: dict[Place, int | None] = {}
-        self._untaken: Counter[Place] = Counter()
+        self._polled_ms: dict[Place, int] = {}
         self._others: dict[Place, Clock] = {}
         self._said: dict[Place, Clock] = {}
+        #: Whether the others have been heard since a partition was taken or left.
+        self._has_heard = False
 
     @property
     def is_on(self) -> bool:
@@ -145,31 +146,32 @@ class Alignment:
         """
         self._reached[place] = None
         self._heads.pop(place, None)
-        self._untaken.pop(place, None)
         self._quiet_ms[place] = 0 if is_caught_up else None
+        self._polled_ms[place] = now_ms()
         self._others.pop(place, None)
+        self._has_heard = False
 
-    def leave(self, topic: str) -> None:
-        """Forget the clocks of a topic's partitions, which go to other workers."""
-        for place in [each for each in self._reached if each[0] == topic]:
-            del self._reached[place], self._quiet_ms[place]
-            self._heads.pop(place, None)
-            self._said.pop(place, None)
+    def leave(self, topic: str, partitions: Container[int] | None = None) -> None:
+        """Forget the clocks of a topic's partitions, of all if not said: others read them."""
+        for place in list(self._reached):
+            if place[0] == topic and (partitions is None or place[1] in partitions):
+                del self._reached[place], self._quiet_ms[place]
+                self._heads.pop(place, None)
+                self._said.pop(place, None)
+                self._has_heard = False
 
     def arrived(self, place: Place) -> None:
-        """Note that records came, which are to be taken."""
-        self._untaken[place] += 1
+        """Note that records came."""
         self._quiet_ms[place] = None
         self._note_arrival()
 
-    def taken(self, place: Place) -> None:
-        """Note that records which came are processed, or known to wait, from now on."""
-        self._untaken[place] -= 1
-
     def quiet(self, place: Place) -> None:
-        """Note that a partition has been read to its end."""
-        if self._quiet_ms.get(place) is None and not self._untaken[place]:
-            self._quiet_ms[place] = now_ms()
+        """Note that a poll found nothing more in a partition."""
+        if place not in self._reached:
+            return
+        self._polled_ms[place] = now_ms()
+        if self._quiet_ms[place] is None:
+            self._quiet_ms[place] = self._polled_ms[place]
 
     def hold(self, place: Place, head_ms: int | None) -> None:
         """Note the event time of the first record that waits; None where none does."""
@@ -188,6 +190,7 @@ class Alignment:
         """Take in what all workers say of their partitions."""
         before = self._others
         self._others = {place: each for place, each in clocks.items() if place not in self._reached}
+        self._has_heard = True
         for place, clock in self._others.items():
             known = before.get(place)
             if known is not None and clock.quiet_ms is None and clock.time_ms != known.time_ms:
@@ -233,12 +236,16 @@ class Alignment:
     def limit(self, topic: str, oldest_ms: int) -> int:
         """Return the event time before which a topic's records may be processed.
 
+        Nothing is, once a partition was taken or left, until the others have been heard.
+
         Args:
             topic: the topic.
             oldest_ms: the event time of its earliest record that waits.
         """
         if not self.is_on:
             return NO_LIMIT
+        if not self._has_heard:
+            return 0
         is_live = oldest_ms >= now_ms() - self._grace_ms
         if topic == self._events_topic:
             return limit_of(self._shared, self.slowest(is_live=is_live), self._grace_ms)
@@ -256,7 +263,9 @@ class Alignment:
         reached, head = self._reached[place], self._heads.get(place)
         if head is not None:
             return Clock(max(head, reached or 0), None, now_ms())
-        return Clock(reached, self._quiet_ms[place], now_ms())
+        quiet_ms = self._quiet_ms[place]
+        # It is known to be quiet as of the last poll: none may have been made for a while.
+        return Clock(reached, quiet_ms, now_ms() if quiet_ms is None else self._polled_ms[place])
 
     def _is_idle(self, clock: Clock) -> bool:
         return clock.is_idle(self._busy_ms, self._idle_ms)

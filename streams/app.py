@@ -110,6 +110,10 @@ class RiskApp(faust.App):
         for tp in partitions:
             self.pipeline.alignment.arrived((tp.topic, tp.partition))
 
+    def on_quiet(self, tp: TP) -> None:
+        """Note that a poll found nothing more in a partition."""
+        self.pipeline.alignment.quiet((tp.topic, tp.partition))
+
     async def on_break(self, partition: TP, expected: int, found: int) -> bool:
         """Take records after those that Kafka deleted; stop at records from before the position."""
         if found < expected:
@@ -167,9 +171,15 @@ class RiskApp(faust.App):
             tp.topic,
         )
 
-    def before_revoked(self) -> None:
-        """Let a batch that waits for a server go, since its partitions leave."""
+    async def before_revoked(self) -> None:
+        """Finish the batch at hand, or give it up where it waits for a server; take no other.
+
+        What waited for slower partitions is their next owners', who would be fenced by it.
+        """
         self.pipeline.retries.interrupt()
+        for lane in self.pipeline.lanes.values():
+            async with lane.lock:
+                lane.leave_all()
 
     async def on_stop(self) -> None:
         """Finish the batch at hand, or give it up where it waits for a server that is away."""
@@ -222,19 +232,19 @@ class RiskApp(faust.App):
 
     async def _align(self) -> None:
         """Share clocks with other workers, and let records go that waited for slower partitions."""
-        alignment, lanes = self.pipeline.alignment, self.pipeline.lanes.values()
+        lanes = self.pipeline.lanes.values()
         while not self.should_stop:
             is_waiting = any(lane.waiting for lane in lanes)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ALIGN_EVERY_S if is_waiting else _LISTEN_EVERY_S):
                     await self._has_news.wait()
             self._has_news.clear()
-            for tp in self.batches.assignment():
-                if self.batches.is_caught_up(tp):
-                    alignment.quiet((tp.topic, tp.partition))
-            # Whatever else needs the store says so where it is away.
-            with suppress(Unavailable):
+            try:
                 await self.pipeline.share_clocks()
+            except Unavailable:
+                # Whatever else needs the store says so.
+                await self.sleep(_LISTEN_EVERY_S)
+                continue
             for lane in lanes:
                 if lane.waiting:
                     await self._go_on(lane, lane.advance)

@@ -247,7 +247,8 @@ async def _check_idle(settings: Settings) -> None:
         ):
             with attempt:
                 (answer,) = await admin.describe_consumer_groups([settings.app.id])
-        members = len(answer.groups[0][-2]) if answer.groups else 0
+        # error code, group, state, protocol type, protocol, members
+        members = len(answer.groups[0][5]) if answer.groups else 0
     except (KafkaError, OSError) as error:
         raise unavailable(settings.broker, error) from None
     finally:

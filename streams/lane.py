@@ -7,6 +7,7 @@ are kept decoded, and their partition is paused, so that no more than a poll of 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol
@@ -106,6 +107,8 @@ class Lane(Generic[ContentT]):
         #: Held by whoever processes records: a poll, or the clock that lets waiting ones go.
         self.lock = asyncio.Lock()
         self._stored: dict[int, int | None] = {}
+        #: How often each partition was taken. What was begun before it was taken anew is not its.
+        self._takes: Counter[int] = Counter()
         self._waiting: list[Batch[ContentT]] = []
 
     def stored(self, partition: int) -> int | None:
@@ -138,6 +141,7 @@ class Lane(Generic[ContentT]):
         idle = set(caught_up)
         for partition in positions:
             self._alignment.own((self.topic, partition), partition in idle)
+        self._takes.update(positions.keys())
         self._stored |= positions
 
     def leave_all(self) -> None:
@@ -161,9 +165,6 @@ class Lane(Generic[ContentT]):
         if records:
             content = self._handler.decode(records, poll.received_ms)
             self._waiting.append(Batch(records, epochs, poll.received_ms, content))
-        self._tell_heads()
-        for partition in poll.parts:
-            self._alignment.taken((self.topic, partition))
         return await self.advance(is_left)
 
     async def advance(self, is_left: IsLeft) -> Outcome:
@@ -179,14 +180,14 @@ class Lane(Generic[ContentT]):
             if batch is None:
                 return outcome
             # A copy: a rebalance meanwhile reads the positions again.
-            stored = dict(self._stored)
+            stored, takes = dict(self._stored), self._takes.copy()
             try:
                 written = await self._handler.handle(batch, stored)
             except BaseException:
                 # They are read again: by whoever owns them next.
                 self._waiting.clear()
                 raise
-            outcome.add(self._conclude(written, stored))
+            outcome.add(self._conclude(written, takes))
             for partition, until_ms in _latest(batch).items():
                 if partition in outcome.done:
                     self._alignment.processed((self.topic, partition), until_ms)
@@ -225,29 +226,32 @@ class Lane(Generic[ContentT]):
         for partition in self._stored:
             self._alignment.hold((self.topic, partition), heads.get(partition))
 
-    def _conclude(
-        self, outcomes: Sequence[WriteOutcome], stored: Mapping[int, int | None]
-    ) -> Outcome:
+    def _conclude(self, outcomes: Sequence[WriteOutcome], takes: Mapping[int, int]) -> Outcome:
         outcome = Outcome()
         for each in outcomes:
             partition = each.partition
-            is_mine = self._stored.get(partition, -1) == stored[partition]
-            if each.done and is_mine:
+            if partition not in self._stored:
+                continue
+            if self._takes[partition] != takes[partition]:
+                if each.done and self._stored[partition] != each.stored:
+                    # Taken anew, from before this batch, while it was being written.
+                    self._rewind(each, outcome)
+            elif each.done:
                 self._stored[partition] = each.stored
                 outcome.done[partition] = each.stored or 0
-                continue
-            is_again_mine = each.done and partition in self._stored
-            self._stored.pop(partition, None)
-            if is_again_mine:
-                # Taken anew, from before this batch, while it was being written.
-                outcome.rewind[partition] = each.stored
             elif each.kind is WriteKind.FENCED:
                 self._tell_fenced(each)
+                del self._stored[partition]
+                self._alignment.leave(self.topic, [partition])
                 outcome.fenced.append(partition)
-            elif each.kind is WriteKind.BEHIND:
+            else:
                 self._tell_behind(each)
-                outcome.rewind[partition] = each.stored
+                self._rewind(each, outcome)
         return outcome
+
+    def _rewind(self, found: WriteOutcome, outcome: Outcome) -> None:
+        del self._stored[found.partition]
+        outcome.rewind[found.partition] = found.stored
 
     def _tell_fenced(self, outcome: WriteOutcome) -> None:
         logger.warning(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -25,8 +25,9 @@ from mode.utils.futures import notify
 from engine.errors import BrokerUnavailable
 from streams.ranges import Held
 
-#: How long to wait before looking again where every partition is held back.
-_HELD_BACK_S = 0.005
+#: How long to wait before looking again where every partition is held back, and how long a poll of
+#: the others may take where some are: meanwhile, what is let go is not polled.
+_HELD_BACK_S, _SOME_HELD_BACK_S = 0.005, 0.02
 
 
 @dataclass(slots=True, eq=False)
@@ -78,8 +79,8 @@ class BatchConsumer(driver.Consumer):
 
     An application that keeps its own positions has a method ``positions``: on every assignment the
     consumer then starts there and not at the offset committed in Kafka. Its method ``on_break`` is
-    told where offsets do not follow each other, and ``on_records`` which partitions records came
-    of, before any of them is processed.
+    told where offsets do not follow each other, ``on_records`` which partitions records came of,
+    before any of them is processed, and ``on_quiet`` which a poll found at their end.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -94,6 +95,8 @@ class BatchConsumer(driver.Consumer):
         self._rewinds: dict[TP, int] = {}
         self._next: dict[TP, int] = {}
         self._polled_epochs: Mapping[TP, int] = {}
+        #: Polls that have not been let go yet.
+        self._open: set[Poll] = set()
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -116,13 +119,20 @@ class BatchConsumer(driver.Consumer):
         else:
             starts = dict(await self.positions(self.assignment()))
         self._rewinds.clear()
+        self._open.clear()
         for partition, offset in starts.items():
             self.rewind(partition, offset)
         self.starts = starts
         return starts
 
     def is_caught_up(self, tp: TP) -> bool:
-        """Whether a partition has been read to its end, as far as the last fetch of it tells."""
+        """Whether a partition has been read to its end, as far as the last fetch of it tells.
+
+        A poll's records are read once the poll has been let go.
+        """
+        is_open = any(each.topic == tp.topic and tp.partition in each.parts for each in self._open)
+        if is_open or tp in self._rewinds:
+            return False
         end, at = self.highwater(tp), self._next.get(tp, self.starts.get(tp))
         return bool(end is not None and at is not None and at >= end)
 
@@ -175,6 +185,7 @@ class BatchConsumer(driver.Consumer):
         if message.acked or not isinstance(cast(object, message.value), Poll):
             return False
         message.acked = True
+        self._open.discard(cast(Poll, message.value))
         self._unacked_messages.discard(message)
         notify(self._waiting_for_ack)
         return True
@@ -195,9 +206,10 @@ class BatchConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget what was processed of partitions that leave."""
-        before_revoked: Callable[[], None] | None = getattr(self.app, "before_revoked", None)
+        before_revoked: Callable[[], Awaitable[None]] | None
+        before_revoked = getattr(self.app, "before_revoked", None)
         if before_revoked is not None:
-            before_revoked()
+            await before_revoked()
         await super().on_partitions_revoked(revoked)
         for partition in revoked:
             self._done.pop(partition, None)
@@ -218,10 +230,12 @@ class BatchConsumer(driver.Consumer):
         wanted = self.assignment() if active_partitions is None else active_partitions
         if self.held_back:
             wanted = wanted - self.held_back
+            timeout = min(timeout, _SOME_HELD_BACK_S)
         if not wanted:
             await self.sleep(_HELD_BACK_S)
             return {}
         records = await super()._getmany(wanted, timeout)
+        self._tell_quiet(wanted - records.keys())
         return {tp: batch for tp, batch in records.items() if await self._follows(tp, batch)}
 
     async def _follows(self, tp: TP, batch: list[ConsumerRecord]) -> bool:
@@ -234,6 +248,14 @@ class BatchConsumer(driver.Consumer):
             return False
         self._next[tp] = batch[-1].offset + 1
         return True
+
+    def _tell_quiet(self, partitions: Iterable[TP]) -> None:
+        on_quiet: Callable[[TP], None] | None = getattr(self.app, "on_quiet", None)
+        if on_quiet is None:
+            return
+        for tp in partitions:
+            if self.is_caught_up(tp):
+                on_quiet(tp)
 
     async def _apply_rewinds(self) -> None:
         rewinds, self._rewinds = self._rewinds, {}
@@ -249,7 +271,7 @@ class BatchConsumer(driver.Consumer):
         records: Mapping[TP, list[ConsumerRecord]],
         active: set[TP] | None,
         epochs: Mapping[TP, int],
-    ) -> Iterator[Poll]:
+    ) -> list[Poll]:
         received_ms = time.time_ns() // 1_000_000
         by_topic: dict[str, dict[int, list[ConsumerRecord]]] = defaultdict(dict)
         for partition, batch in records.items():
@@ -259,9 +281,12 @@ class BatchConsumer(driver.Consumer):
         on_records: Callable[[Iterable[TP]], None] | None = getattr(self.app, "on_records", None)
         if on_records is not None:
             on_records(TP(topic, each) for topic, parts in by_topic.items() for each in parts)
+        polls = []
         for topic, parts in by_topic.items():
             at = {partition: epochs.get(TP(topic, partition), 0) for partition in parts}
-            yield Poll(topic, parts, at, received_ms)
+            polls.append(Poll(topic, parts, at, received_ms))
+        self._open.update(polls)
+        return polls
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         for partition in list(self._done):

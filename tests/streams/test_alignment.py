@@ -1,0 +1,291 @@
+"""How far a partition may be taken: never into buckets that others may still add to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.shared import SharedEntity
+from streams import alignment as module
+from streams.alignment import NO_LIMIT, Alignment, Clock, Place, limit_of, slowest
+from tests.bundles import SHARED, TERMINAL
+
+DAY_MS = 86_400_000
+GRACE_MS = 3_600_000
+START = 20_000 * DAY_MS + DAY_MS // 2
+A, B, C = ("events", 0), ("events", 1), ("events", 2)
+LABELS = ("labels", 0)
+
+KINDS = st.lists(
+    st.integers(1, 1_000_000).flatmap(
+        lambda bucket_s: st.builds(
+            lambda grace_s: replace(TERMINAL, bucket_s=bucket_s, grace_s=grace_s),
+            st.integers(0, bucket_s),
+        )
+    ),
+    min_size=1,
+    max_size=3,
+)
+TIMES_MS = st.integers(0, 4 * 10**12)
+
+
+class Time:
+    """The wall clock and the monotonic one, as a test sets them."""
+
+    def __init__(self) -> None:
+        self.s = 1_000_000.0
+
+    def time_ns(self) -> int:
+        return round(self.s * 1e9)
+
+    def monotonic(self) -> float:
+        return self.s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr(module, "time", time)
+    return time
+
+
+Make = Callable[..., Alignment]
+
+
+@pytest.fixture
+def make(clock: Time) -> Make:
+    def made(*own: Place, shared: tuple[SharedEntity, ...] = SHARED) -> Alignment:
+        found = Alignment(shared, "events", GRACE_MS, idle_s=1.0, stale_s=60.0)
+        found.hear({})
+        for place in own:
+            found.own(place, is_caught_up=False)
+        if own:
+            found.hear({})
+        return found
+
+    return made
+
+
+def said(time: Time, at_ms: int | None, is_idle: bool = False) -> Clock:
+    return Clock(at_ms, is_idle, time.time_ns() // 1_000_000)
+
+
+@given(KINDS, TIMES_MS, st.integers(0, 10**9), st.integers(0, 10**10))
+def test_an_event_before_the_limit_reads_nothing_that_the_slowest_may_add_to(
+    kinds: list[SharedEntity], slowest_ms: int, grace_ms: int, back_ms: int
+) -> None:
+    limit_ms = limit_of(kinds, slowest_ms, grace_ms)
+    for event_ms in {limit_ms - 1, max(limit_ms - 1 - back_ms, 0)}:
+        for each in kinds:
+            read = int(each.closed(np.array([event_ms]))[0])
+            assert (read + 1) * each.bucket_s * 1000 <= slowest_ms or read < 0
+
+
+@given(KINDS, TIMES_MS, st.integers(0, 10**9))
+def test_the_slowest_itself_may_go_on_and_others_by_the_grace_at_most(
+    kinds: list[SharedEntity], slowest_ms: int, grace_ms: int
+) -> None:
+    assert slowest_ms < limit_of(kinds, slowest_ms, grace_ms) <= slowest_ms + grace_ms + 1
+
+
+@given(KINDS, TIMES_MS, st.integers(0, 10**12), st.integers(0, 10**9))
+def test_the_limit_never_goes_back(
+    kinds: list[SharedEntity], slowest_ms: int, more_ms: int, grace_ms: int
+) -> None:
+    later = limit_of(kinds, slowest_ms + more_ms, grace_ms)
+    assert limit_of(kinds, slowest_ms, grace_ms) <= later
+
+
+@given(st.none() | TIMES_MS, st.booleans(), TIMES_MS)
+def test_a_clock_is_read_as_it_was_written(at_ms: int | None, idle: bool, said_ms: int) -> None:
+    written = Clock(at_ms, idle, said_ms)
+    assert Clock.from_bytes(written.to_bytes()) == written
+
+
+def test_the_slowest_is_of_those_that_have_something_to_read() -> None:
+    clocks = [Clock(7, True, 0), Clock(9, False, 0), Clock(8, False, 0)]
+    assert slowest(clocks) == 8
+    assert slowest([*clocks, Clock(None, False, 0)]) == 0
+    assert slowest(clocks[:1]) == slowest([]) == NO_LIMIT
+
+
+def test_without_shared_entities_nothing_is_held(make: Make) -> None:
+    alone = make(A, B, shared=())
+    alone.hold(A, START)
+    assert not alone.is_on
+    assert alone.limit("events") == alone.limit("labels") == NO_LIMIT
+
+
+def test_nothing_goes_on_before_the_others_have_been_heard(make: Make, clock: Time) -> None:
+    new = make()
+    new.own(A, is_caught_up=False)
+    new.hold(A, START + DAY_MS)
+    assert new.limit("events") <= START
+    new.hear({B: said(clock, START)})
+    assert new.limit("events") == START + GRACE_MS + 1
+    new.own(C, is_caught_up=True)
+    assert new.limit("events") <= START
+    new.hear({})
+    assert new.limit("events") > START + DAY_MS
+
+
+def test_a_partition_read_to_its_end_for_a_while_holds_nobody(make: Make, clock: Time) -> None:
+    mine = make(A, B)
+    mine.hold(A, START)
+    assert mine.limit("events") < START
+    mine.quiet(B)
+    clock.s += 0.9
+    assert mine.limit("events") < START
+    clock.s += 0.2
+    mine.quiet(B)
+    assert mine.limit("events") == START + GRACE_MS + 1
+    mine.arrived(B)
+    assert mine.limit("events") < START
+
+
+def test_one_that_is_known_to_be_at_its_end_holds_nobody_from_the_start(make: Make) -> None:
+    mine = make(A)
+    mine.own(B, is_caught_up=True)
+    mine.hear({})
+    mine.hold(A, START)
+    assert mine.limit("events") == START + GRACE_MS + 1
+
+
+def test_a_head_that_waits_is_not_idle(make: Make, clock: Time) -> None:
+    mine = make(A, B)
+    mine.hold(A, START)
+    mine.hold(B, START + DAY_MS)
+    for place in (A, B):
+        mine.quiet(place)
+    clock.s += 100
+    assert not mine.mine()[A].is_idle
+    assert mine.limit("events") == START + GRACE_MS + 1
+    mine.processed(A, START)
+    mine.hold(A, None)
+    assert mine.limit("events") > START + DAY_MS
+
+
+def test_other_workers_hold_until_they_are_stale(make: Make, clock: Time) -> None:
+    mine = make(A)
+    mine.hold(A, START + DAY_MS)
+    clock.s += 3_600
+    mine.hear({B: said(clock, START), C: said(clock, 1, is_idle=True)})
+    assert mine.limit("events") == START + GRACE_MS + 1
+    clock.s += 59
+    assert mine.limit("events") == START + GRACE_MS + 1
+    clock.s += 2
+    assert mine.limit("events") > START + DAY_MS
+
+
+def test_who_starts_waits_for_those_that_may_be_starting_too(make: Make, clock: Time) -> None:
+    before = said(clock, START)
+    clock.s += 3_600
+    mine = make(A)
+    mine.hold(A, START + DAY_MS)
+    mine.hear({B: before})
+    assert mine.limit("events") == START + GRACE_MS + 1
+    clock.s += 61
+    assert mine.limit("events") > START + DAY_MS
+
+
+def test_labels_are_taken_up_to_the_slowest_partition_of_events(make: Make, clock: Time) -> None:
+    mine = make(A, LABELS)
+    mine.hold(A, START)
+    mine.hold(LABELS, START + DAY_MS)
+    mine.hear({("labels", 1): said(clock, 5)})
+    assert mine.limit("labels") == START + 1
+    mine.hear({B: said(clock, START - 1)})
+    assert mine.limit("labels") == START
+    mine.processed(A, START)
+    mine.hold(A, None)
+    mine.quiet(A)
+    mine.hear({B: said(clock, None, is_idle=True)})
+    clock.s += 2
+    assert mine.limit("labels") == NO_LIMIT
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5 * DAY_MS)), min_size=1, max_size=6))
+def test_whatever_waits_something_may_go_on(heads: list[tuple[bool, int]]) -> None:
+    mine = Alignment(SHARED, "events", GRACE_MS, idle_s=1.0, stale_s=60.0)
+    places: dict[Place, int] = {}
+    for at, (is_label, head_ms) in enumerate(heads):
+        places["labels" if is_label else "events", at] = START + head_ms
+    for place, head_ms in places.items():
+        mine.own(place, is_caught_up=True)
+        mine.hold(place, head_ms)
+    mine.hear({})
+    assert any(head_ms < mine.limit(topic) for (topic, _), head_ms in places.items())
+
+
+def test_a_partition_that_leaves_holds_until_its_next_owner_is_heard(
+    make: Make, clock: Time
+) -> None:
+    mine = make(A, B)
+    mine.hold(A, START)
+    mine.hold(B, START + DAY_MS)
+    mine.leave("events")
+    assert mine.mine() == {}
+    assert mine.limit("labels") == 0
+    mine.own(B, is_caught_up=False)
+    mine.hold(B, START + DAY_MS)
+    mine.hear({A: said(clock, START)})
+    assert mine.limit("events") == START + GRACE_MS + 1
+    mine.hear({A: said(clock, START + 2 * DAY_MS), B: said(clock, START)})
+    assert mine.limit("events") > START + DAY_MS
+
+
+def test_a_partition_that_another_owns_is_spoken_of_no_more(make: Make, clock: Time) -> None:
+    mine = make(A, B)
+    mine.hold(A, START)
+    mine.hold(B, START + DAY_MS)
+    mine.leave("events", [0])
+    assert mine.mine().keys() == mine.news().keys() == {B}
+    assert mine.limit("events") == 0
+    mine.hear({A: said(clock, START + DAY_MS)})
+    assert mine.limit("events") > START + DAY_MS
+
+
+def test_clocks_are_told_when_they_have_moved_or_changed(make: Make, clock: Time) -> None:
+    mine = make(A)
+    assert mine.news().keys() == {A}
+    mine.told(mine.news())
+    assert mine.news() == {}
+    mine.hold(A, START)
+    mine.told(mine.news())
+    mine.processed(A, START)
+    mine.hold(A, START + GRACE_MS // 8 - 1)
+    assert mine.news() == {}
+    mine.hold(A, START + GRACE_MS // 8)
+    assert mine.news()[A].time_ms == START + GRACE_MS // 8
+    mine.told(mine.news())
+    mine.processed(A, START + GRACE_MS // 8)
+    mine.hold(A, None)
+    mine.quiet(A)
+    assert mine.news() == {}
+    clock.s += 1
+    assert mine.news()[A].is_idle
+    mine.told(mine.news())
+    clock.s += 1
+    assert mine.news().keys() == {A}
+
+
+def test_how_far_a_partition_is_ahead(make: Make) -> None:
+    mine = make(A, B)
+    assert mine.ahead_ms(A) == 0
+    mine.hold(A, START)
+    mine.hold(B, START + 5_000)
+    assert (mine.ahead_ms(A), mine.ahead_ms(B)) == (0, 5_000)
+
+
+def test_a_late_event_does_not_turn_a_clock_back(make: Make) -> None:
+    mine = make(A)
+    mine.processed(A, START)
+    mine.processed(A, START - DAY_MS)
+    assert mine.mine()[A].time_ms == START
+    mine.hold(A, START - DAY_MS)
+    assert mine.mine()[A].time_ms == START
