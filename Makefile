@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := engine models export streams riskstream tests benchmarks
 
-.PHONY: help demo test test-slow check lint format types imports bench wheel clean
+.PHONY: help demo test test-slow check lint format types imports bench handbook wheel clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,12 @@ imports: $(VENV)/.development  ## check that imports point one way
 
 bench: $(VENV)/.development  ## measure the worker's throughput
 	$(BIN)/python benchmarks/throughput.py
+
+HANDBOOK ?= handbook-transactions.parquet
+
+handbook: $(VENV)/.development  ## compare the stream with the core on the Handbook's transactions
+	$(BIN)/python benchmarks/handbook_stream.py --data $(HANDBOOK)
+	$(BIN)/python benchmarks/handbook_stream.py --data $(HANDBOOK) --backfill
 
 wheel: $(VENV)/.development  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

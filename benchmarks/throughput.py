@@ -164,7 +164,7 @@ def _settings(at: int, bootstrap: str, url: str, arguments: argparse.Namespace) 
         "topics.partitions": arguments.partitions,
         **{
             f"topics.{name}": f"{name}-{at}"
-            for name in ("transactions", "scores", "alerts", "dead_letters")
+            for name in ("transactions", "labels", "scores", "alerts", "dead_letters")
         },
         "state.url": url,
         "model.bundle": str(pack_folder("fraud") / "bundle"),

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from engine.buckets import record
 from engine.bundle import Bundle
 from engine.device import Device
 from engine.scorer import Scorer
+from engine.shared import SharedEntity
 from riskstream.options import JsonOption, bundle_folder, out, print_json, settings_of
 
 app = typer.Typer(help="Look at a bundle, or check it.", no_args_is_help=True)
@@ -73,16 +75,28 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         ("graphs", sizes),
         ("event", fields),
         ("state", f"{manifest.state.nbytes:,} bytes an account ({manifest.state.digest})"),
+        *(("shared", _entity(each)) for each in manifest.shared),
+        ("labels", "used" if any(each.takes_labels for each in manifest.shared) else "not used"),
         (
             "thresholds",
             f"review from {manifest.thresholds.review:.4f}, "
             f"decline from {manifest.thresholds.decline:.4f}",
         ),
         ("reasons", ", ".join(group.name for group in manifest.reasons)),
+        ("features", ", ".join(manifest.features)),
         ("metrics", _flat(manifest.metrics)),
         ("versions", _flat(manifest.versions)),
     ]
     return [(f"{name}  ", value) for name, value in rows if value]
+
+
+def _entity(shared: SharedEntity) -> str:
+    quantities = ", ".join(each.name for each in shared.quantities)
+    return (
+        f"{shared.name} (by {shared.field}): {quantities}; {shared.buckets} buckets of "
+        f"{shared.bucket_s / 3600:g} h, closed {shared.grace_s / 3600:g} h after their end; "
+        f"{record(shared).itemsize:,} bytes an entity"
+    )
 
 
 def _flat(values: Any, prefix: str = "") -> str:

@@ -99,7 +99,7 @@ def _print(figures: dict[str, Any], directory: Path, transactions: Path) -> None
     program = _program()
     for command in (
         f"{program} bundle show",
-        f"{program} score {_shown(transactions)} --out scores.parquet",
+        f"{program} score {_shown(transactions)} --labels-delay 7d --out scores.parquet",
         f"{program} settings > riskstream.toml   # a configuration to start from",
     ):
         out.print(f"  {command}", markup=False)

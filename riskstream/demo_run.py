@@ -20,12 +20,13 @@ from engine.errors import HistoryError
 from engine.history import History
 from riskstream.options import parse_time
 from streams.feed import Entry, Feed, open_feed
-from streams.replay import Progress, replay
+from streams.replay import Labels, Progress, replay
 from streams.settings import Settings
 
 #: How long to wait for scores after the last event was published.
 _PATIENCE_S = 60.0
 _RECENT_S = 5.0
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,13 @@ class DemoPlan:
         transactions: the file.
         live_from_ms: events before this time are streamed flat out, later ones paced.
         rate: events a second of the paced part.
+        label_delay_ms: how long after its event a label becomes known; None for no labels.
     """
 
     transactions: Path
     live_from_ms: int
     rate: float
+    label_delay_ms: int | None
 
 
 @dataclass(slots=True)
@@ -116,7 +119,9 @@ def load_plan(folder: Path, rate: float) -> DemoPlan:
     try:
         raw = tomllib.loads((folder / "demo.toml").read_text(encoding="utf-8"))
         live_from_ms = parse_time("live_from", raw["live_from"])
-        return DemoPlan(folder / raw["transactions"], live_from_ms or 0, rate)
+        days = raw.get("labels_delay_days")
+        delay_ms = None if days is None else round(float(days) * _DAY_MS)
+        return DemoPlan(folder / raw["transactions"], live_from_ms or 0, rate, delay_ms)
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise HistoryError(
             f"a demo must have a demo.toml with transactions and live_from, however: {folder}: "
@@ -170,11 +175,12 @@ async def _stream(
         state.published = done + progress.published
         state.event_time_ms = progress.event_time_ms
 
-    done = 0
-    await replay(settings, past, None, on_progress)
+    done, labels = 0, Labels(plan.label_delay_ms)
+    await replay(settings, past, None, on_progress, labels)
     await follower.wait_for(split)
     done, state.live = split, True
-    await replay(settings, live, _speed(live.event_time_ms, plan.rate), on_progress)
+    speed = _speed(live.event_time_ms, plan.rate)
+    await replay(settings, live, speed, on_progress, labels)
 
 
 def _speed(times_ms: NDArray[np.int64], rate: float) -> float:

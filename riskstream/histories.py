@@ -65,7 +65,8 @@ def labels_of(history: History, file: Path, what: str) -> NDArray[np.float32]:
         return history.labels
     path = history.schema.label.path if history.schema.label else "label"
     raise HistoryError(
-        f"{what} must have labels, however: {file.name} has no column {path!r}; map it with --field"
+        f"{what} must have labels, however: {file.name} has no numbers under {path!r}; "
+        "map it with --field"
     )
 
 

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from engine.labels import Label, LabelKind
+from engine.errors import ConfigError
+from engine.labels import Label, LabelKind, LabelReader, label_record
+from engine.manifest import Manifest
 from riskstream.options import (
     BundleOption,
     ConfigOption,
     JsonOption,
-    err,
     load_bundle,
     out,
     parse_time,
     print_json,
     run_async,
     settings_of,
+    tell_unused_labels,
 )
 from streams.log import set_up_logging
 from streams.replay import publish_labels
+from streams.settings import Settings
 
 
 def label(
     events: Annotated[list[str], typer.Argument(help="The ids of one or more events.")],
-    fraud: Annotated[bool, typer.Option("--fraud/--genuine", help="What they turned out to be.")],
+    fraud: Annotated[
+        bool | None, typer.Option("--fraud/--genuine", help="What they turned out to be.")
+    ] = None,
     kind: Annotated[LabelKind, typer.Option(help="Who found out.")] = LabelKind.ANALYST,
     source: Annotated[str, typer.Option(help="Who says so: a person, a desk, a system.")] = "",
     known_at: Annotated[
@@ -38,8 +45,9 @@ def label(
 ) -> None:
     """Publish labels, so that later scores know of them.
 
-    A later label for the same event replaces the earlier one. A label that cannot be
-    used, such as one for an unknown event, becomes a dead letter with its reason.
+    A later label for the same event replaces the earlier one. A label that cannot
+    be used, such as one for an unknown event, becomes a dead letter with its
+    reason.
 
     [bold]Examples[/bold]
 
@@ -47,16 +55,29 @@ def label(
 
       riskstream label 1793241 1793260 --genuine --source "desk 4"
     """
+    if fraud is None:
+        raise ConfigError("a label must say --fraud or --genuine, however: neither is given")
     settings = settings_of(config, bundle)
     set_up_logging("WARNING")
+    loaded = load_bundle(settings)
+    now_ms = time.time_ns() // 1_000_000
     known_ms = parse_time("--known-at", known_at)
-    known = datetime.now(UTC) if known_ms is None else datetime.fromtimestamp(known_ms / 1000, UTC)
+    known = datetime.fromtimestamp((now_ms if known_ms is None else known_ms) / 1000, UTC)
     labels = [Label(each, fraud, known, source, kind) for each in events]
-    if not any(each.takes_labels for each in load_bundle(settings).manifest.shared):
-        err.print("the configured model uses no labels: they are published, and change no score")
+    _check(labels, settings, loaded.manifest, now_ms)
+    tell_unused_labels(loaded)
     run_async(publish_labels(settings, labels))
     if json:
         print_json({"published": len(labels), "known_at": known.isoformat()})
         return
-    what = "fraud" if fraud else "genuine"
-    out.print(f"{len(labels):,} events labelled as {what} on {settings.topics.labels}")
+    what, plural = "fraud" if fraud else "genuine", "" if len(labels) == 1 else "s"
+    out.print(f"{len(labels):,} label{plural} ({what}) published to {settings.topics.labels}")
+
+
+def _check(labels: Sequence[Label], settings: Settings, manifest: Manifest, now_ms: int) -> None:
+    """Raise :class:`ConfigError` where the worker would refuse a label, whatever its event."""
+    limits = (settings.events.max_bytes, round(settings.events.max_future_s * 1000))
+    reader = LabelReader(manifest.schema, manifest.shared, *limits)
+    values = [label_record(each).value for each in labels]
+    for reject in reader.decode(values, [now_ms] * len(values), now_ms).rejects:
+        raise ConfigError(reject.detail)

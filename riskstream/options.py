@@ -31,6 +31,7 @@ _T = TypeVar("_T")
 
 _DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[dhms])")
 _UNIT_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_MAX_DURATION_S = 3_650 * 86_400
 
 #: The pack whose committed bundle is used where no bundle is named.
 DEFAULT_PACK = "fraud"
@@ -93,6 +94,12 @@ def bundle_folder(settings: Settings) -> Path:
     return settings.model.bundle or pack_folder(DEFAULT_PACK) / "bundle"
 
 
+def tell_unused_labels(bundle: Bundle) -> None:
+    """Say so where a model uses no labels."""
+    if not any(each.takes_labels for each in bundle.manifest.shared):
+        err.print(f"the model {bundle.manifest.name} uses no labels: they change no score")
+
+
 def load_bundle(settings: Settings) -> Bundle:
     """Read and check the configured bundle. Raises :class:`engine.errors.BundleError`."""
     return Bundle.load(bundle_folder(settings))
@@ -115,12 +122,12 @@ def parse_time(option: str, text: str | None) -> int | None:
         return None
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError:
+        aware = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ConfigError(
             f"{option} must be an ISO 8601 time such as 2026-01-31 or 2026-01-31T12:00:00Z, "
             f"however: {text!r}"
         ) from None
-    aware = parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
     return round(aware.timestamp() * 1000)
 
 
@@ -137,7 +144,10 @@ def parse_duration(option: str, text: str | None) -> int | None:
         raise ConfigError(
             f"{option} must be a number and a unit of d, h, m or s, such as 7d, however: {text!r}"
         )
-    return round(float(found["number"]) * _UNIT_S[found["unit"]] * 1000)
+    seconds = float(found["number"]) * _UNIT_S[found["unit"]]
+    if seconds > _MAX_DURATION_S:
+        raise ConfigError(f"{option} must be at most 3650d, however: {text!r}")
+    return round(seconds * 1000)
 
 
 def format_time(ms: int) -> str:

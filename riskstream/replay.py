@@ -26,6 +26,7 @@ from riskstream.options import (
     print_json,
     run_async,
     settings_of,
+    tell_unused_labels,
 )
 from streams.log import set_up_logging
 from streams.replay import Labels
@@ -48,8 +49,8 @@ def replay(
 ) -> None:
     """Stream a history into the transactions topic, in the order of event time.
 
-    With --labels-delay the file's labels follow on their topic, each when it would
-    have been known; with --from, those of the events before too.
+    With --labels-delay the file's labels follow on their topic, each when it
+    would have been known; with --from, those of the events before too.
 
     An interrupted replay prints the time to go on from with --from. Events that
     were published twice are scored once: the repeats are marked as duplicates.
@@ -67,14 +68,17 @@ def replay(
     factor = _factor(speed)
     settings = settings_of(config, bundle, field)
     set_up_logging("WARNING")
-    schema = load_bundle(settings).manifest.schema
-    history = open_history(file, schema, settings, Period(start, until))
+    loaded = load_bundle(settings)
+    history = open_history(file, loaded.manifest.schema, settings, Period(start, until))
     delay_ms = parse_duration("--labels-delay", labels_delay)
     labels = Labels(delay_ms)
     if delay_ms is not None:
         labels_of(history, file, "a history for --labels-delay")
+        tell_unused_labels(loaded)
         if start is not None:
-            labels.add_earlier(open_history(file, schema, settings, Period(until=start)))
+            labels.add_earlier(
+                open_history(file, loaded.manifest.schema, settings, Period(until=start))
+            )
     last = Replayed(0, len(history), parse_time("--from", start) or 0)
     with _bar() as bar:
         shown = _Shown(bar, last)

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import typer
 
 from engine.columns import Reject
-from engine.errors import ConfigError, HistoryError
+from engine.errors import BundleError, ConfigError, HistoryError
 from engine.hashing import event_ids
 from engine.history import History
+from engine.manifest import Manifest
 from engine.offline import ScoredBatch
 from engine.scorer import DECISIONS
 from riskstream.histories import Period, Scoring, labels_of, open_history, score_history
@@ -35,6 +36,7 @@ from riskstream.options import (
     parse_duration,
     print_json,
     settings_of,
+    tell_unused_labels,
 )
 
 
@@ -59,8 +61,8 @@ def score(
 ) -> None:
     """Score a history without Kafka or Redis: the same scores as the stream gives.
 
-    With --labels-delay each score knows the labels that were known at its event, as
-    in a stream whose labels come so late. Without it no label is known.
+    With --labels-delay each score knows the labels that were known at its event,
+    as in a stream whose labels come so late. Without it no label is known.
 
     [bold]Examples[/bold]
 
@@ -77,11 +79,22 @@ def score(
     history = open_history(file, loaded.manifest.schema, settings, Period(start, until))
     if how.label_delay_ms is not None:
         labels_of(history, file, "a history for --labels-delay")
-    names = loaded.manifest.features if features else ()
+        tell_unused_labels(loaded)
+    names = _features_of(loaded.manifest) if features else ()
     with _Results(output, rejects, history, names) as results:
         for chunk, batch in score_history(history, loaded, settings, how):
             results.add(batch, chunk.values)
     results.report(json, output)
+
+
+def _features_of(manifest: Manifest) -> Sequence[str]:
+    """Return the names of a model's features. Raises :class:`engine.errors.BundleError`."""
+    if not manifest.features:
+        raise BundleError(
+            f"--features must have a bundle that names its features, however: {manifest.name} "
+            f"{manifest.version} names none; make it again with this version of riskstream"
+        )
+    return manifest.features
 
 
 def _check_paths(paths: Mapping[str, Path | None]) -> None:

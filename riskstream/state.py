@@ -7,13 +7,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
-from engine.bundle import Bundle
 from engine.errors import HistoryError
-from engine.history import History
-from riskstream.histories import Period, Scoring, labels_of, open_history, score_with
+from riskstream.contents import compute_content
+from riskstream.histories import Period, Scoring, labels_of, open_history
 from riskstream.options import (
     BundleOption,
     ConfigOption,
@@ -32,7 +30,6 @@ from riskstream.options import (
     settings_of,
 )
 from streams.log import set_up_logging
-from streams.settings import Settings
 
 if TYPE_CHECKING:
     from streams.backfill import Content, GoOn, Loaded
@@ -62,9 +59,9 @@ def backfill(
 ) -> None:
     """Load what a history amounts to, so that the first event is scored with it.
 
-    The states of all accounts and the buckets of all shared entities are computed
-    without Kafka, loaded beside those in use, and switched to at the end. Stop the
-    workers before. A backfill that was interrupted goes on where it was.
+    The states of all accounts and the buckets of all shared entities are
+    computed without Kafka, loaded beside those in use, and switched to at the
+    end. Stop the workers before. An interrupted backfill goes on where it was.
 
     [bold]Examples[/bold]
 
@@ -84,7 +81,7 @@ def backfill(
     how = Scoring(parse_duration("--labels-delay", labels_delay))
     if how.label_delay_ms is not None:
         labels_of(history, file, "a history for --labels-delay")
-    content, events = _compute(history, loaded, settings, how)
+    content, events = compute_content(history, loaded, settings, how)
     until_ms = int(history.event_time_ms[-1])
     facts = [loaded.digest, how.label_delay_ms, start, until, sorted(settings.fields.items())]
     source = Source(_digest(file, facts), until_ms, where)
@@ -101,38 +98,6 @@ def _go_on(text: str, choices: type[GoOn]) -> GoOn:
     except ValueError:
         known = ", ".join(choices)
         raise ConfigError(f"--go-on must be one of {known}, however: {text!r}") from None
-
-
-def _compute(
-    history: History, bundle: Bundle, settings: Settings, how: Scoring
-) -> tuple[Content, int]:
-    """Return what a history amounts to, and the number of events that were scored."""
-    from streams.backfill import Content
-    from streams.pipeline import new_label_reader
-    from streams.worker import new_decoder, new_scorer
-
-    decoder, scorer = new_decoder(settings, bundle.manifest), new_scorer(settings, bundle)
-    offline = how.offline(decoder, scorer)
-    reader = new_label_reader(settings, decoder, scorer)
-    end_ms = int(history.event_time_ms[-1])
-    since_ms = end_ms - round(settings.labels.keep_days * _DAY_MS)
-    entries: dict[int, bytes] = {}
-    events = 0
-    for chunk, batch in score_with(offline, history, "computing"):
-        columns = batch.columns
-        events += len(columns)
-        kept = ~batch.scored.duplicate & (columns.event_time_ms >= since_ms)
-        if not reader.is_needed or not kept.any():
-            continue
-        known_ms = columns.event_time_ms + (how.label_delay_ms or 0)
-        positive = np.full(len(columns), np.nan, dtype=np.float32)
-        if chunk.labels is not None and how.label_delay_ms is not None:
-            positive = np.where(known_ms <= end_ms, chunk.labels[columns.rows], np.float32(np.nan))
-        found = reader.entries_of(columns.take(kept), positive[kept], known_ms[kept])
-        hashes = columns.values[decoder.schema.event_id.name][kept].tolist()
-        entries |= dict(zip(hashes, found, strict=True))
-    rings = {table.shared.name: dict(table.rings()) for table in offline.knowledge.tables}
-    return Content(dict(offline.states()), rings, entries), events
 
 
 def _digest(file: Path, facts: list[Any]) -> str:

@@ -10,18 +10,16 @@ from contextlib import suppress
 from typing import Any, cast
 
 import faust
-from faust.serializers.codecs import Codec
 from faust.types import TP, EventT, StreamT
-from faust.types.auth import CredentialsT
 
-from engine.errors import BrokerUnavailable, ConfigError, StreamError, Unavailable
-from streams.kafka import bootstrap_servers, ssl_context
+from engine.errors import BrokerUnavailable, StreamError, Unavailable
+from streams.faust_options import AsIs, faust_options
 from streams.lane import IsLeft, Lane, Outcome
 from streams.log import get_logger
 from streams.pipeline import Pipeline
 from streams.ranges import Start, start_at, turned_back
 from streams.retries import Interrupted
-from streams.settings import Broker, Settings
+from streams.settings import Settings
 from streams.transport import BatchConsumer, Poll
 from streams.watch import BrokerWatch
 from streams.web import add_pages
@@ -59,10 +57,10 @@ class RiskApp(faust.App):
         self.fenced: dict[TP, float] = {}
         self._told_lost: dict[TP, int] = {}
         self.broker_watch = BrokerWatch(pipeline.ping_broker, settings.broker.bootstrap)
-        super().__init__(settings.app.id, **_options(settings))
+        super().__init__(settings.app.id, **faust_options(settings))
         self.in_worker = True
         for name in pipeline.lanes:
-            topic = self.topic(name, value_serializer=cast(Any, _AsIs()), partitions=None)
+            topic = self.topic(name, value_serializer=cast(Any, AsIs()), partitions=None)
             self.agent(topic, name=name)(self._read)
         for task in (self._watch, self._reclaim, self._watch_broker):
             self.task(task)
@@ -295,52 +293,3 @@ class RiskApp(faust.App):
 
     def _create_directories(self) -> None:
         """Do nothing: there are no tables, so there is nothing to keep on disk."""
-
-
-class _AsIs(Codec):
-    """The codec of polls, which are values already."""
-
-    def _loads(self, s: Any) -> Any:
-        return s
-
-
-def _options(settings: Settings) -> dict[str, Any]:
-    broker, worker = settings.broker, settings.worker
-    return {
-        "broker": ";".join(f"riskstream://{each}" for each in bootstrap_servers(broker)),
-        "broker_credentials": _credentials(broker),
-        "broker_session_timeout": broker.session_timeout_s,
-        "broker_heartbeat_interval": broker.session_timeout_s / 4,
-        "broker_request_timeout": broker.request_timeout_s,
-        "broker_commit_interval": worker.commit_interval_s,
-        "broker_max_poll_records": worker.max_batch,
-        "broker_max_poll_interval": 3600.0,
-        "consumer_auto_offset_reset": "earliest",
-        "consumer_max_fetch_size": 4_194_304,
-        # One poll waits while another is scored: what is held in memory is bounded by these.
-        "stream_buffer_maxsize": 1,
-        "stream_wait_empty": True,
-        "store": "memory://",
-        "topic_disable_leader": True,
-        "topic_allow_declare": False,
-        "web_enabled": worker.web_port != 0,
-        "web_bind": worker.web_host,
-        "web_port": worker.web_port or None,
-        "autodiscover": False,
-    }
-
-
-def _credentials(broker: Broker) -> CredentialsT | None:
-    context = ssl_context(broker)
-    if broker.security_protocol.startswith("SASL"):
-        return faust.SASLCredentials(
-            username=broker.sasl_username,
-            password=broker.sasl_password.get_secret_value(),
-            mechanism=broker.sasl_mechanism,
-            ssl_context=context,
-        )
-    if broker.security_protocol == "SSL":
-        if context is None:
-            raise ConfigError("broker.security_protocol = SSL must have an SSL context")
-        return faust.SSLCredentials(context=context)
-    return None

@@ -79,6 +79,14 @@ class Batch(Generic[ContentT]):
         """For each partition, the offset after its last record."""
         return {record.partition: record.offset + 1 for record in self.records}
 
+    @property
+    def heads(self) -> dict[int, int]:
+        """For each partition, the event time of its first record that could be read."""
+        rows = self.content.rows
+        partitions, first = np.unique(self.partitions[rows], return_index=True)
+        times = self.content.time_ms[first]
+        return dict(zip(partitions.tolist(), times.tolist(), strict=True))
+
     def cut(
         self, limit_ms: int, blocked: Set[int] = frozenset()
     ) -> tuple[Batch[ContentT], Batch[ContentT]]:

@@ -220,9 +220,7 @@ class Lane(Generic[ContentT]):
     def _tell_heads(self) -> None:
         heads: dict[int, int] = {}
         for batch in self._waiting:
-            rows = batch.content.rows.tolist()
-            for row, time_ms in zip(rows, batch.content.time_ms.tolist(), strict=True):
-                heads.setdefault(batch.records[row].partition, time_ms)
+            heads = batch.heads | heads
         for partition in self._stored:
             self._alignment.hold((self.topic, partition), heads.get(partition))
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.history import Chunk, History
 from engine.labels import Label, label_record
@@ -64,7 +65,7 @@ class Pace:
         """Return the pace of a history, from now on."""
         return cls(int(history.event_time_ms[0]) if len(history) else 0, speed)
 
-    def due(self, times_ms: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:
+    def due(self, times_ms: NDArray[np.int64]) -> int:
         """Return how many of the next events, sorted by time, are due by now."""
         if self._speed is None:
             return len(times_ms)
@@ -83,6 +84,15 @@ class Labels:
     def __init__(self, delay_ms: int | None) -> None:
         self._delay_ms = delay_ms
         self._waiting: deque[tuple[int, str, bool]] = deque()
+
+    def reach(self, times_ms: NDArray[np.int64]) -> int:
+        """Return how many of the next events lie before the first of their own labels is known.
+
+        Published together, no more than these, every label is there in time for the event after.
+        """
+        if self._delay_ms is None:
+            return len(times_ms)
+        return max(int(np.searchsorted(times_ms, times_ms[0] + self._delay_ms, side="left")), 1)
 
     def add(self, chunk: Chunk, start: int, stop: int) -> None:
         """Take in the labels of events ``start`` to before ``stop``, which follow the last."""
@@ -157,7 +167,8 @@ async def _publish(
     for chunk in history.chunks():
         start = 0
         while start < len(chunk):
-            stop = min(start + pace.due(chunk.event_time_ms[start:]), start + BATCH)
+            times_ms = chunk.event_time_ms[start:]
+            stop = start + min(pace.due(times_ms), labels.reach(times_ms), BATCH)
             if stop == start:
                 await asyncio.sleep(_TICK_S)
                 continue

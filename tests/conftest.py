@@ -10,10 +10,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from streams.embedded.broker import EmbeddedBroker
 from streams.embedded.kafka import ApacheKafka, why_not
 from streams.embedded.valkey import EmbeddedValkey
+
+# A test asserts behaviour, not how long an example takes on a busy machine.
+settings.register_profile("riskstream", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("riskstream")
 
 
 @pytest.fixture(scope="session")

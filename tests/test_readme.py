@@ -5,19 +5,30 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from engine.buckets import record
+from engine.columns import Reason
+from engine.knowledge import check_fields
+from engine.labels import LabelReader
+from engine.shared import SharedEntity
+from models.packs.registry import load_schema, pack_folder
 from streams.configuration import load_settings
+from tests.bundles import SCHEMA, SHARED
 from tests.deploy.commands import parse
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTEXT = (ROOT / "docs/context.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def commands() -> list[str]:
@@ -56,7 +67,57 @@ def test_json_is_json() -> None:
         json.loads(block)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", "docs/configuration.md"])
+def test_the_label_is_one_that_the_worker_reads() -> None:
+    (block,) = [each for each in blocks("json") if "known_at" in each]
+    reader = LabelReader(SCHEMA, SHARED, max_bytes=1_000, max_future_ms=0)
+    decoded = reader.decode([block.encode()], [0], 1 << 42)
+    assert (decoded.event_ids, decoded.rejects) == (["1234"], [])
+
+
+def test_every_reason_of_a_dead_letter_is_told() -> None:
+    assert [each for each in Reason if f"`{each}`" not in README] == []
+
+
+def entities() -> list[SharedEntity]:
+    """The shared entities that the page on context shows; their times are in hours."""
+    found = []
+    for block in blocks("toml", CONTEXT):
+        for raw in tomllib.loads(block)["shared"]:
+            seconds = {f"{each}_s": 3600 * raw.pop(f"{each}_hours") for each in ("bucket", "grace")}
+            found.append(SharedEntity.from_dict(raw | seconds))
+    return found
+
+
+def test_the_declared_entity_is_valid() -> None:
+    (shared,) = entities()
+    check_fields(load_schema(pack_folder("fraud")), [shared])
+    assert shared.input == "shared_terminal"
+    assert shared.takes_labels
+
+
+@pytest.mark.parametrize(
+    ("time", "ended"),
+    [("12:30", "06:00"), ("12:59", "06:00"), ("13:00", "12:00"), ("18:59", "12:00")],
+)
+def test_a_bucket_closes_when_the_page_says(time: str, ended: str) -> None:
+    (shared,) = entities()
+    at, end = (
+        int(datetime.fromisoformat(f"2026-01-31T{each}Z").timestamp()) for each in (time, ended)
+    )
+    closed = shared.closed(np.array([at * 1000]))
+    assert (closed + 1) * shared.bucket_s == end
+
+
+def test_the_entity_takes_what_the_page_says() -> None:
+    (shared,) = entities()
+    size = record(shared).itemsize
+    assert size == 8 + 4 * (shared.buckets + 2) * len(shared.quantities)
+    assert f"the\nentity above {(size + 150) / 1000:.1f} kB" in CONTEXT
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "CHANGELOG.md", "docs/configuration.md", "docs/context.md"]
+)
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
     for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text(encoding="utf-8")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from engine.bundle import Bundle, write_bundle
 from engine.manifest import MANIFEST_FILE, MODEL_FILE, REASONS_FILE
 from models.packs.registry import pack_folder
-from tests.bundles import MANIFEST, model_graph, reasons_graph, tiny_bundle
+from tests.bundles import MANIFEST, model_graph, reasons_graph, shared_bundle, tiny_bundle
 from tests.cli.running import error_line, invoke, riskstream
 
 OURS = pack_folder("fraud") / "bundle"
@@ -26,6 +27,22 @@ def test_show_tells_what_a_person_asks(tmp_path: Path) -> None:
     assert "review from 0.3000, decline from 0.7000" in done.stdout
     assert "amount (amount: number)" in done.stdout
     assert "bytes an account" in done.stdout
+
+
+def test_show_tells_what_a_score_knows(tmp_path: Path) -> None:
+    plain = invoke("bundle", "show", tiny_bundle(tmp_path / "tiny"), cwd=tmp_path, COLUMNS="300")
+    assert re.search(r"^labels +not used", plain.stdout, flags=re.MULTILINE)
+    assert "shared" not in plain.stdout
+    done = invoke("bundle", "show", shared_bundle(tmp_path / "b"), cwd=tmp_path, COLUMNS="300")
+    assert done.returncode == 0
+    terminal, holder = re.findall(r"^shared +(.*?) *$", done.stdout, flags=re.MULTILINE)
+    assert terminal == (
+        "terminal (by terminal): events, money, known, frauds; 5 buckets of 24 h, closed 1 h after "
+        "their end; 120 bytes an entity"
+    )
+    assert holder.startswith("holder (by account): frauds; 9 buckets of 6 h, closed 0 h after")
+    assert re.search(r"^labels +used", done.stdout, flags=re.MULTILINE)
+    assert re.search(r"^features +of_amount, of_history", done.stdout, flags=re.MULTILINE)
 
 
 def test_show_takes_the_bundle_that_comes_with_riskstream(tmp_path: Path) -> None:

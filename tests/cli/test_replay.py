@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from streams.embedded.processes import choose_port
 from streams.replay import Pace
+from tests.bundles import shared_bundle, tiny_bundle
 from tests.cli.files import write
 from tests.cli.running import error_line, invoke, riskstream, start
 from tests.cli.topics import read_all, write_config
@@ -34,6 +36,30 @@ def replay(
 def shuffled(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     order = np.random.default_rng(0).permutation(len(events))
     return [events[at] for at in order]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shared_bundle(tmp_path_factory.mktemp("bundle") / "shared")
+
+
+def time_of(event: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(event["time"])
+
+
+def labels_of(events: list[dict[str, Any]], delay: timedelta) -> dict[str, dict[str, Any]]:
+    """The labels that are known by the last event, by their events' ids."""
+    last = max(map(time_of, events))
+    return {
+        event["transaction_id"]: {
+            "event_id": event["transaction_id"],
+            "fraud": bool(event["fraud"]),
+            "known_at": (time_of(event) + delay).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "source": "replay",
+        }
+        for event in events
+        if event["fraud"] is not None and time_of(event) + delay <= last
+    }
 
 
 def by_account(bodies: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -67,6 +93,66 @@ def test_labels_never_arrive(kind: str, config: Path, tmp_path: Path) -> None:
     bodies = [orjson.loads(record.value) for record in read_all(config)]
     assert len(bodies) == len(LABELLED)
     assert not any("fraud" in body for body in bodies)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "delay"),
+    [
+        ("parquet", "7d", timedelta(days=7)),
+        ("csv", "36h", timedelta(hours=36)),
+        ("jsonl", "15m", timedelta(minutes=15)),
+        ("parquet", "365d", timedelta(days=365)),
+    ],
+)
+def test_labels_follow_when_they_are_known(
+    kind: str, text: str, delay: timedelta, shared: Path, config: Path, tmp_path: Path
+) -> None:
+    events = [{**event, "fraud": [0.0, None, 1.0][at % 3]} for at, event in enumerate(EVENTS)]
+    file = write(tmp_path / f"h.{kind}", shuffled(events))
+    done = replay(file, config, "--labels-delay", text, "--bundle", str(shared), "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    wanted = labels_of(events, delay)
+    assert orjson.loads(done.stdout)["labels"] == len(wanted)
+    records = read_all(config, "labels")
+    assert {record.key.decode(): orjson.loads(record.value) for record in records} == wanted
+    assert len(records) == len(wanted)
+    for partition in range(4):
+        known = [orjson.loads(r.value)["known_at"] for r in records if r.partition == partition]
+        assert known == sorted(known)
+    assert len(read_all(config)) == len(events)
+
+
+def test_labels_without_a_delay_stay_where_they_are(
+    shared: Path, config: Path, tmp_path: Path
+) -> None:
+    done = replay(write(tmp_path / "h.parquet", LABELLED), config, "--bundle", str(shared))
+    assert done.returncode == 0
+    assert read_all(config, "labels") == []
+
+
+def test_a_delay_needs_labels(shared: Path, config: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "h.parquet", EVENTS)
+    done = replay(file, config, "--labels-delay", "7d", "--bundle", str(shared))
+    assert done.returncode == 2
+    assert "h.parquet has no numbers under 'fraud'; map it with --field" in error_line(done)
+    assert read_all(config) == []
+
+
+def test_a_model_that_uses_no_labels_is_told(config: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "h.parquet", LABELLED[:10])
+    done = replay(
+        file, config, "--labels-delay", "1s", "--bundle", str(tiny_bundle(tmp_path / "b"))
+    )
+    assert done.returncode == 0
+    assert done.stderr == "the model tiny uses no labels: they change no score\n"
+
+
+@pytest.mark.parametrize("delay", ["", "soon", "7"])
+def test_a_wrong_delay_is_one_line(delay: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "h.parquet", LABELLED[:10])
+    done = invoke("replay", file, f"--labels-delay={delay}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--labels-delay must be a number and a unit of d, h, m or s" in error_line(done)
 
 
 def test_json_tells_how_far_it_came(config: Path, tmp_path: Path) -> None:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import pytest
 
+from engine.bundle import Bundle
+from engine.decode import Decoder
+from engine.device import Device
+from engine.offline import OfflineScorer
+from engine.scorer import Scorer
 from models.packs.registry import pack_folder
+from tests.bundles import shared_bundle, tiny_bundle
 from tests.cli.files import write
 from tests.cli.running import error_line, invoke, riskstream
 from tests.streams.synthetic import START, payments
@@ -17,6 +24,13 @@ from tests.streams.synthetic import START, payments
 COLUMNS = ["score_id", "event_id", "account", "event_time", "score", "decision"]
 COLUMNS += ["duplicate", "late"]
 EVENTS = payments(300, accounts=20)
+HOUR_MS = 3_600_000
+
+#: Over a month, at two terminals; a third of them frauds, and some not known.
+LABELLED = [
+    {**event, "fraud": [0.0, 0.0, 1.0, None][at % 4]}
+    for at, event in enumerate(payments(1_500, accounts=25, terminals=2))
+]
 
 
 def scores(path: Path) -> list[dict[str, Any]]:
@@ -225,3 +239,109 @@ def test_no_file_overwrites_another(options: tuple[str, ...], rule: str, tmp_pat
     assert rule in error_line(done)
     assert file.read_bytes() == precious
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shared_bundle(tmp_path_factory.mktemp("bundle") / "shared")
+
+
+def offline(folder: Path, delay_ms: int | None) -> dict[str, tuple[float, list[float]]]:
+    """What the core makes of the labelled events: scores and features."""
+    bundle = Bundle.load(folder)
+    scorer = OfflineScorer(
+        Decoder(bundle.manifest.schema), Scorer(bundle, Device.CPU), delay_ms, with_features=True
+    )
+    labels = np.array([event["fraud"] for event in LABELLED], dtype=np.float32)
+    events = [{k: v for k, v in event.items() if k != "fraud"} for event in LABELLED]
+    batch = scorer.score([orjson.dumps(event) for event in events], 1 << 42, labels)
+    assert batch.scored.features is not None
+    found = zip(batch.scored.scores.tolist(), batch.scored.features.tolist(), strict=True)
+    return dict(zip(batch.columns.event_ids, found, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize(("delay", "hours"), [("7d", 168), ("36h", 36), ("0.25d", 6), (None, None)])
+def test_labels_are_known_after_their_delay(
+    kind: str, delay: str | None, hours: int | None, shared: Path, tmp_path: Path
+) -> None:
+    file = write(tmp_path / f"h.{kind}", LABELLED)
+    options = ("--labels-delay", delay) if delay else ()
+    rows = score(file, "--bundle", shared, *options)
+    wanted = offline(shared, None if hours is None else hours * HOUR_MS)
+    assert {row["event_id"] for row in rows} == wanted.keys()
+    expected = [wanted[row["event_id"]][0] for row in rows]
+    np.testing.assert_allclose([row["score"] for row in rows], expected, atol=1e-6)
+
+
+def test_each_delay_gives_other_scores(shared: Path) -> None:
+    found = [offline(shared, hours and hours * HOUR_MS) for hours in (168, 36, 6, None)]
+    assert len({tuple(score for score, _ in each.values()) for each in found}) == 4
+
+
+def test_features_stand_beside_the_scores(shared: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "h.parquet", LABELLED)
+    rows = score(file, "--bundle", shared, "--labels-delay", "36h", "--features")
+    names = list(Bundle.load(shared).manifest.features)
+    assert list(rows[0]) == [*COLUMNS, "label", *names]
+    wanted = offline(shared, 36 * HOUR_MS)
+    found = [[row[name] for name in names] for row in rows]
+    expected = [wanted[row["event_id"]][1] for row in rows]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_features_of_a_bundle_without_any_are_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    file = write(tmp_path / "h.parquet", EVENTS)
+    (tmp_path / "scores.parquet").write_bytes(b"of yesterday")
+    tiny = tiny_bundle(tmp_path / "tiny")
+    done = invoke("score", file, "--features", "--bundle", tiny, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "--features must have a bundle that names its features" in error_line(done)
+    assert (tmp_path / "scores.parquet").read_bytes() == b"of yesterday"
+
+
+@pytest.mark.parametrize("delay", ["", "7", "-7d", "7w", "d", "1e3d", "inf", "nan"])
+def test_a_wrong_delay_is_one_line(delay: str, shared: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "h.parquet", LABELLED)
+    done = invoke("score", file, f"--labels-delay={delay}", "--bundle", shared, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--labels-delay must be a number and a unit of d, h, m or s" in error_line(done)
+    assert repr(delay) in error_line(done)
+    assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_a_delay_beyond_ten_years_is_refused(shared: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "h.parquet", LABELLED)
+    for delay in ("3651d", "9" * 400 + "d"):
+        done = invoke("score", file, "--labels-delay", delay, "--bundle", shared, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "--labels-delay must be at most 3650d" in error_line(done)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_a_delay_needs_labels(kind: str, shared: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / f"h.{kind}", EVENTS)
+    done = invoke("score", file, "--labels-delay", "7d", "--bundle", shared, cwd=tmp_path)
+    assert done.returncode == 2
+    line = error_line(done)
+    assert f"h.{kind} has no numbers under 'fraud'; map it with --field" in line
+    assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_labels_stand_where_a_field_says(shared: Path, tmp_path: Path) -> None:
+    plain = score(write(tmp_path / "h.csv", LABELLED), "-b", shared, "--labels-delay", "36h")
+    renamed = [{k.replace("fraud", "TX_FRAUD"): v for k, v in e.items()} for e in LABELLED]
+    file = write(tmp_path / "raw.csv", renamed)
+    options = ("--labels-delay", "36h", "-f", "fraud=TX_FRAUD")
+    rows = score(file, "-b", shared, *options)
+    assert [row["score"] for row in rows] == [row["score"] for row in plain]
+
+
+def test_a_model_that_uses_no_labels_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path / "h.parquet", LABELLED)
+    tiny = tiny_bundle(tmp_path / "tiny")
+    done = invoke("score", file, "--labels-delay", "7d", "--bundle", tiny, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == "the model tiny uses no labels: they change no score\n"

@@ -95,7 +95,7 @@ def test_a_file_without_labels_is_one_line(
     assert done.returncode == 2
     line = error_line(done)
     assert rule in line
-    assert "unlabelled.parquet has no column 'fraud'" in line
+    assert "unlabelled.parquet has no numbers under 'fraud'" in line
     assert "--field" in line
     assert not (folder / "none").exists()
 

@@ -18,7 +18,7 @@ from streams.settings import Settings
 def write_config(folder: Path, bootstrap: str) -> Path:
     """Write a configuration with topics that no other test has."""
     name = f"t{uuid4().hex[:8]}"
-    topics = ("transactions", "scores", "alerts", "dead_letters")
+    topics = ("transactions", "labels", "scores", "alerts", "dead_letters")
     values = {
         "app.id": name,
         "broker.bootstrap": bootstrap,
@@ -31,10 +31,10 @@ def write_config(folder: Path, bootstrap: str) -> Path:
     return path
 
 
-def read_all(config: Path) -> list[ConsumerRecord]:
-    """Return what the transactions topic holds, in the order of partition and offset."""
+def read_all(config: Path, topic: str = "transactions") -> list[ConsumerRecord]:
+    """Return what a topic holds, in the order of partition and offset."""
     settings = load_settings(config)
-    return asyncio.run(_read_all(settings, settings.topics.transactions))
+    return asyncio.run(_read_all(settings, getattr(settings.topics, topic)))
 
 
 def publish_alerts(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from engine.columns import Reason
 from engine.scorer import Decision
 from streams.configuration import load_settings
 from streams.metrics import Metrics
@@ -69,6 +70,17 @@ def test_decisions_exist() -> None:
     }
     assert named == {"approve"}
     assert coloured == set(Decision)
+
+
+def test_reasons_exist() -> None:
+    named = {
+        name
+        for query in QUERIES
+        for names in re.findall(r'reason[=!]~?"([\w|]+)"', query)
+        for name in names.split("|")
+    }
+    assert named == {"unknown_event", "before_event", "outdated"}
+    assert named <= set(Reason)
 
 
 def test_every_metric_is_on_the_dashboard() -> None:

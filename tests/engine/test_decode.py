@@ -68,6 +68,7 @@ def test_each_reason_is_among_the_bad_events() -> None:
     assert {reason for _, reason, _ in BAD.values()} == set(Reason) - {
         Reason.WRONG_KEY,  # needs keys
         Reason.NOT_SCORED,  # needs a model
+        *(Reason.UNKNOWN_EVENT, Reason.BEFORE_EVENT, Reason.OUTDATED),  # of labels
     }
 
 

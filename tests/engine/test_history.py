@@ -171,6 +171,45 @@ def test_chunks_together_hold_every_event(written: Callable[..., History], size:
     assert part.event_time_ms.tolist() == history.event_time_ms[1:3].tolist()
 
 
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_each_chunk_has_its_events_ids_and_labels(
+    written: Callable[..., History], size: int
+) -> None:
+    found = {3: 1.0, 1: None, 2: 0.0, 5: 1.0, 4: 0.0}
+    history = written([at(second, fraud=label) for second, label in found.items()])
+    chunks = list(history.chunks(size))
+    assert [each for c in chunks for each in c.event_ids] == ["t1", "t2", "t3", "t4", "t5"]
+    labels = np.concatenate([c.labels for c in chunks if c.labels is not None])
+    assert labels.dtype == np.float32
+    np.testing.assert_array_equal(labels, np.array([np.nan, 0, 1, 0, 1], np.float32))
+    assert [len(c.values) for c in chunks] == [len(c.event_ids) for c in chunks]
+    (part,) = history.slice(1, 3).chunks()
+    assert part.event_ids == ["t2", "t3"]
+    np.testing.assert_array_equal(part.labels, np.array([0, 1], np.float32))
+
+
+def test_a_chunk_of_a_history_without_labels_has_none(written: Callable[..., History]) -> None:
+    (chunk,) = written([at(2), at(1)]).chunks()
+    assert chunk.labels is None
+    assert chunk.event_ids == ["t1", "t2"]
+
+
+def test_ids_and_labels_stand_where_their_paths_say(written: Callable[..., History]) -> None:
+    schema = SCHEMA.with_paths({"event_id": "tx.id", "fraud": "outcome.fraud"})
+    events = [at(n, tx={"id": f"n{n}"}, outcome={"fraud": float(n % 2)}) for n in (2, 1)]
+    (chunk,) = written(events, schema).chunks()
+    assert chunk.event_ids == ["n1", "n2"]
+    np.testing.assert_array_equal(chunk.labels, np.array([1, 0], np.float32))
+    assert "fraud" not in str([orjson.loads(value).get("outcome") for value in chunk.values])
+
+
+def test_ids_are_those_that_the_decoder_reads(written: Callable[..., History]) -> None:
+    ids = ["007", "1e5", "ü", 'a "quoted", id', "12345678901234567890"]
+    history = written([at(n, transaction_id=each) for n, each in enumerate(ids)])
+    (chunk,) = history.chunks()
+    assert chunk.event_ids == columns_of(history).event_ids == ids
+
+
 def test_a_time_that_cannot_be_read_stands_beside_its_predecessor(
     written: Callable[..., History],
 ) -> None:

@@ -226,3 +226,60 @@ def test_labels_are_numbers_or_booleans(tmp_path: Path) -> None:
         labels = parquet(tmp_path, fraud=values).labels
         assert labels is not None
         np.testing.assert_array_equal(labels, np.array([1, np.nan], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("ids", "texts"),
+    [
+        (pa.array([7, 8]), ["7", "8"]),
+        (pa.array([7.0, float("nan")]), ["7", None]),
+        (pa.array(["07", None]), ["07", None]),
+        (pa.array([2**63, 1], pa.uint64()), [str(2**63), "1"]),
+    ],
+    ids=["integers", "floats", "texts", "unsigned"],
+)
+def test_event_ids_in_parquet_are_those_of_the_stream(
+    tmp_path: Path, ids: pa.Array, texts: list[str | None]
+) -> None:
+    history = parquet(tmp_path, transaction_id=ids)
+    (chunk,) = history.chunks()
+    assert chunk.event_ids == texts
+    decoded = history.decode(Decoder(SCHEMA), NOW_MS)
+    assert decoded.columns.event_ids == [text for text in texts if text is not None]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pa.array([1, 0, None]),
+        pa.array([1.0, 0.0, None]),
+        pa.array([True, False, None]),
+        pa.array([1, 0, None], pa.int8()),
+    ],
+    ids=["integers", "floats", "booleans", "bytes"],
+)
+def test_labels_in_parquet_are_numbers(tmp_path: Path, labels: pa.Array) -> None:
+    (chunk,) = parquet(tmp_path, fraud=labels).chunks()
+    np.testing.assert_array_equal(chunk.labels, np.array([1, 0, np.nan], np.float32))
+    assert not any(b"fraud" in value for value in chunk.values)
+
+
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("1.0", "0.0"), ("true", "false")])
+def test_labels_in_csv_are_numbers(tmp_path: Path, yes: str, no: str) -> None:
+    rows = [f"t{n},{TIME},c1,1,5,{label}" for n, label in enumerate((yes, no, ""))]
+    path = file(tmp_path, "a.csv", "\n".join([f"{HEADER},fraud", *rows]))
+    (chunk,) = History.open(path, SCHEMA).chunks()
+    np.testing.assert_array_equal(chunk.labels, np.array([1, 0, np.nan], np.float32))
+    assert chunk.event_ids == ["t0", "t1", "t2"]
+
+
+def test_json_lines_hold_what_is_no_event_too(tmp_path: Path) -> None:
+    good = payment(transaction_id=7, fraud=True)
+    lines = [orjson.dumps(good), b"{", b"[]", orjson.dumps(payment(transaction_id=1.5, fraud="x"))]
+    path = file(tmp_path, "a.jsonl", b"\n".join(lines))
+    (chunk,) = History.open(path, SCHEMA).chunks()
+    found = dict(zip(chunk.event_ids, chunk.labels.tolist(), strict=True))
+    assert chunk.event_ids.count(None) == 3
+    assert found["7"] == 1.0
+    assert int(np.isnan(chunk.labels).sum()) == 3
+    assert not any(b"fraud" in value for value in chunk.values)

@@ -1,0 +1,63 @@
+"""The configuration in Faust's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faust
+from faust.serializers.codecs import Codec
+from faust.types.auth import CredentialsT
+
+from engine.errors import ConfigError
+from streams.kafka import bootstrap_servers, ssl_context
+from streams.settings import Broker, Settings
+
+
+class AsIs(Codec):
+    """The codec of polls, which are values already."""
+
+    def _loads(self, s: Any) -> Any:
+        return s
+
+
+def faust_options(settings: Settings) -> dict[str, Any]:
+    """Return what a Faust app is given."""
+    broker, worker = settings.broker, settings.worker
+    return {
+        "broker": ";".join(f"riskstream://{each}" for each in bootstrap_servers(broker)),
+        "broker_credentials": _credentials(broker),
+        "broker_session_timeout": broker.session_timeout_s,
+        "broker_heartbeat_interval": broker.session_timeout_s / 4,
+        "broker_request_timeout": broker.request_timeout_s,
+        "broker_commit_interval": worker.commit_interval_s,
+        "broker_max_poll_records": worker.max_batch,
+        "broker_max_poll_interval": 3600.0,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": 4_194_304,
+        # One poll waits while another is scored: what is held in memory is bounded by these.
+        "stream_buffer_maxsize": 1,
+        "stream_wait_empty": True,
+        "store": "memory://",
+        "topic_disable_leader": True,
+        "topic_allow_declare": False,
+        "web_enabled": worker.web_port != 0,
+        "web_bind": worker.web_host,
+        "web_port": worker.web_port or None,
+        "autodiscover": False,
+    }
+
+
+def _credentials(broker: Broker) -> CredentialsT | None:
+    context = ssl_context(broker)
+    if broker.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=broker.sasl_username,
+            password=broker.sasl_password.get_secret_value(),
+            mechanism=broker.sasl_mechanism,
+            ssl_context=context,
+        )
+    if broker.security_protocol == "SSL":
+        if context is None:
+            raise ConfigError("broker.security_protocol = SSL must have an SSL context")
+        return faust.SSLCredentials(context=context)
+    return None
