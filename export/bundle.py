@@ -67,6 +67,8 @@ def export_bundle(
         state=scorer.layout,
         thresholds=trained.thresholds,
         reasons=scorer.reasons,
+        shared=scorer.shared,
+        features=tuple(each.name for each in scorer.outputs),
         training={**trained.facts, **(training or {}), "config": trained.config.to_dict()},
         metrics={"validation": dict(trained.metrics), **(metrics or {})},
         versions=_versions(),

@@ -7,6 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import onnx
 import torch
@@ -25,42 +26,55 @@ _WRONG_FOR_INT64 = ("Max", "Min", "Clip", "Sign")
 _EXAMPLE = 3
 
 
+class _Arguments(NamedTuple):
+    """What a scorer takes, by name."""
+
+    events: dict[str, Tensor]
+    state: dict[str, Tensor]
+    shared: dict[str, Tensor]
+
+
 class _Graph(nn.Module):
-    """A scorer that takes positional tensors: its inputs, then its states."""
+    """A scorer that takes positional tensors: its inputs, its states, its shared entities."""
+
+    scorer: Scorer
 
     def __init__(self, scorer: Scorer, layout: StateLayout) -> None:
         super().__init__()
         self.scorer = scorer
         self.names = scorer.inputs
         self.dtypes = tuple(layout.sizes)
+        self.shared = tuple(each.input for each in scorer.shared)
 
-    def arguments(self, tensors: Sequence[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return events and state by name."""
-        fields = len(self.names)
-        events = dict(zip(self.names, tensors[:fields], strict=True))
-        return events, dict(zip(self.dtypes, tensors[fields:], strict=True))
+    def arguments(self, tensors: Sequence[Tensor]) -> _Arguments:
+        """Return the tensors by name."""
+        fields, states = len(self.names), len(self.names) + len(self.dtypes)
+        return _Arguments(
+            dict(zip(self.names, tensors[:fields], strict=True)),
+            dict(zip(self.dtypes, tensors[fields:states], strict=True)),
+            dict(zip(self.shared, tensors[states:], strict=True)),
+        )
 
 
 class _StepGraph(_Graph):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return score, duplicate, late and the new states."""
-        events, state = self.arguments(tensors)
-        out = self.scorer.step(events, state, {})
+        out = self.scorer.step(*self.arguments(tensors))
         return out.score, out.duplicate, out.late, *(out.state[each] for each in self.dtypes)
 
 
 class _ReasonsGraph(_Graph):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Return the contributions."""
-        events, state = self.arguments(tensors)
-        return (self.scorer.contributions(events, state, {}),)
+        """Return the contributions and the features."""
+        return self.scorer.explain(*self.arguments(tensors))
 
 
 def export_model(scorer: Scorer, schema: Schema) -> bytes:
     """Return the scoring graph.
 
-    Inputs: the scorer's fields by name, ``[batch]``; ``state_<dtype> [batch, size]``. Outputs:
-    ``score`` float32, ``duplicate`` and ``late`` bool, each ``[batch]``; ``new_state_<dtype>``.
+    Inputs: the scorer's fields by name, ``[batch]``; ``state_<dtype> [batch, size]``;
+    ``shared_<entity> [batch, buckets, quantities]``. Outputs: ``score`` float32,
+    ``duplicate`` and ``late`` bool, each ``[batch]``; ``new_state_<dtype>``.
     """
     layout = scorer.layout
     outputs = ["score", "duplicate", "late", *(f"new_state_{each}" for each in layout.sizes)]
@@ -68,14 +82,18 @@ def export_model(scorer: Scorer, schema: Schema) -> bytes:
 
 
 def export_reasons(scorer: Scorer, schema: Schema) -> bytes:
-    """Return the reasons graph: the same inputs; ``contributions`` float32 ``[batch, groups]``."""
+    """Return the reasons graph.
+
+    The same inputs; ``contributions`` float32 ``[batch, groups]``, and ``features`` float32
+    ``[batch, f]``, the columns in the order of the scorer's outputs.
+    """
     layout = scorer.layout
-    return _export(_ReasonsGraph(scorer, layout), schema, layout, ["contributions"])
+    return _export(_ReasonsGraph(scorer, layout), schema, layout, ["contributions", "features"])
 
 
 def _export(graph: _Graph, schema: Schema, layout: StateLayout, outputs: list[str]) -> bytes:
-    examples = _examples(graph.names, schema, layout)
-    names = [*graph.names, *(f"state_{each}" for each in layout.sizes)]
+    examples = _examples(graph.scorer, schema, layout)
+    names = [*graph.names, *(f"state_{each}" for each in layout.sizes), *graph.shared]
     batch = torch.export.Dim("batch")
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -94,19 +112,20 @@ def _export(graph: _Graph, schema: Schema, layout: StateLayout, outputs: list[st
     return _stripped(program.model_proto)
 
 
-def _examples(names: Sequence[str], schema: Schema, layout: StateLayout) -> list[Tensor]:
+def _examples(scorer: Scorer, schema: Schema, layout: StateLayout) -> list[Tensor]:
     types = {each.name: each.type for each in schema.streamed}
     fields = [
         torch.zeros(
             _EXAMPLE, dtype=torch.float32 if types[name] is FieldType.NUMBER else torch.int64
         )
-        for name in names
+        for name in scorer.inputs
     ]
     states = [
         torch.zeros(_EXAMPLE, size, dtype=getattr(torch, dtype))
         for dtype, size in layout.sizes.items()
     ]
-    return fields + states
+    shared = [torch.zeros(_EXAMPLE, each.buckets, len(each.quantities)) for each in scorer.shared]
+    return fields + states + shared
 
 
 def refuse_wrong_kernels(model: onnx.ModelProto) -> None:

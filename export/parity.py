@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from engine.errors import BundleError
 from engine.layout import StateLayout
 from engine.schema import FieldType, Schema
-from models.scorer import Scorer
+from engine.shared import SharedEntity
+from models.scorer import Explanation, Scorer
 
 #: The largest difference of a score that is taken for rounding.
 TOLERANCE = 1e-5
 #: The same for contributions, which are log-odds and not probabilities.
 LOGIT_TOLERANCE = 1e-3
+#: The same for a feature, relative to 1 or its own size.
+FEATURE_TOLERANCE = 1e-4
 
 BATCH_SIZES = (1, 7, 256)
 
@@ -35,12 +38,14 @@ class Parity:
         score: of a score.
         state: of a float in the state, relative to 1 or its own size; integers must be the same.
         contribution: of a contribution to the log-odds.
+        feature: of a column, relative to 1 or its own size.
     """
 
     events: int
     score: float
     state: float
     contribution: float
+    feature: float
 
 
 def check_parity(
@@ -56,28 +61,53 @@ def check_parity(
     """Run both graphs beside the scorer, each with its own carried state.
 
     They are run on a random stream, with repeats, late events, equal times and long gaps, and on
-    ``sample``: real events, field to ``[accounts, T]``.
+    ``sample``: real events, field to ``[accounts, T]``. The buckets of shared entities are random.
 
     Raises:
         BundleError: scores, marks, states or contributions differ by more than rounding.
     """
     rng = np.random.default_rng(0)
-    pair = _Pair(scorer, schema, _session(model), _session(reasons))
+    pair = _Pair(scorer, _session(model), _session(reasons))
     for size in batch_sizes:
         pair.start(size)
         for events in random_stream(scorer.inputs, schema, size, steps, rng):
-            pair.compare(events)
+            pair.compare(events, random_buckets(scorer.shared, size, rng))
     if sample is not None:
         accounts, length = sample[schema.event_id.name].shape
         pair.start(accounts)
         for at in range(length):
-            pair.compare({name: part[:, at].copy() for name, part in sample.items()})
-    found = Parity(pair.events, pair.score, pair.state, pair.contribution)
-    if not found.score <= TOLERANCE or not found.contribution <= LOGIT_TOLERANCE:
+            events = {name: part[:, at].copy() for name, part in sample.items()}
+            pair.compare(events, random_buckets(scorer.shared, accounts, rng))
+    found = Parity(pair.events, pair.score, pair.state, pair.contribution, pair.feature)
+    if not (
+        found.score <= TOLERANCE
+        and found.contribution <= LOGIT_TOLERANCE
+        and found.feature <= FEATURE_TOLERANCE
+    ):
         raise BundleError(
-            f"an exported graph must agree with PyTorch to {TOLERANCE} in the score and "
-            f"{LOGIT_TOLERANCE} in the reasons, however: {found}; do not ship it"
+            f"an exported graph must agree with PyTorch to {TOLERANCE} in the score, "
+            f"{LOGIT_TOLERANCE} in the reasons and {FEATURE_TOLERANCE} in the features, "
+            f"however: {found}; do not ship it"
         )
+    return found
+
+
+def random_buckets(
+    shared: Sequence[SharedEntity], size: int, rng: np.random.Generator
+) -> dict[str, NDArray[np.float32]]:
+    """Return buckets of ``size`` entities of each kind, as the graph takes them.
+
+    About a third of the entities are unknown (all zeros), and some buckets are negative, as
+    corrected labels leave them.
+    """
+    found = {}
+    for each in shared:
+        shape = (size, each.buckets, len(each.quantities))
+        known = (rng.random(size) > 0.3) * rng.exponential(1.0, size)
+        buckets = rng.poisson(np.broadcast_to(known[:, None, None], shape)) - (
+            rng.random(shape) < 0.01
+        )
+        found[each.input] = buckets.astype(np.float32)
     return found
 
 
@@ -117,14 +147,14 @@ class _Pair:
     def __init__(
         self,
         scorer: Scorer,
-        schema: Schema,
         model: onnxruntime.InferenceSession,
         reasons: onnxruntime.InferenceSession,
     ) -> None:
-        self.scorer, self.schema = scorer.eval(), schema
+        self.scorer = scorer.eval()
         self.model, self.reasons = model, reasons
         self.layout: StateLayout = scorer.layout
-        self.events, self.score, self.state, self.contribution = 0, 0.0, 0.0, 0.0
+        self.events = 0
+        self.score = self.state = self.contribution = self.feature = 0.0
 
     def start(self, size: int) -> None:
         """Begin with ``size`` new accounts."""
@@ -134,23 +164,31 @@ class _Pair:
         }
         self.theirs = {f"state_{dtype}": part.numpy() for dtype, part in self.ours.items()}
 
-    def compare(self, events: Arrays) -> None:
+    def compare(self, events: Arrays, shared: Arrays) -> None:
         """Run one batch through both and keep the largest differences."""
         tensors = {name: torch.from_numpy(column) for name, column in events.items()}
-        feed = {**events, **self.theirs}
+        buckets = {name: torch.from_numpy(part) for name, part in shared.items()}
+        feed = {**events, **self.theirs, **shared}
         with torch.inference_mode():
-            pushed = self.scorer.contributions(tensors, self.ours, {}).numpy()
-            out = self.scorer.step(tensors, self.ours, {})
+            explained = self.scorer.explain(tensors, self.ours, buckets)
+            out = self.scorer.step(tensors, self.ours, buckets)
         found = run(self.model, feed)
-        reasons = run(self.reasons, feed)["contributions"]
+        reasons = run(self.reasons, feed)
         for name in ("duplicate", "late"):
             _same(name, getattr(out, name).numpy(), found[name])
         self._compare_state({dtype: part.numpy() for dtype, part in out.state.items()}, found)
         self.score = _largest(self.score, out.score.numpy(), found["score"])
-        self.contribution = _largest(self.contribution, pushed, reasons)
-        self.events += len(reasons)
+        self._compare_reasons(explained, reasons)
+        self.events += len(found["score"])
         self.ours = dict(out.state)
         self.theirs = {f"state_{dtype}": found[f"new_state_{dtype}"] for dtype in self.ours}
+
+    def _compare_reasons(self, ours: Explanation, found: Arrays) -> None:
+        pushed = ours.contributions.numpy()
+        self.contribution = _largest(self.contribution, pushed, found["contributions"])
+        columns = ours.features.numpy()
+        scale = np.maximum(np.abs(columns), 1.0)
+        self.feature = _largest(self.feature, columns / scale, found["features"] / scale)
 
     def _compare_state(self, ours: Arrays, found: Arrays) -> None:
         for dtype, mine in ours.items():

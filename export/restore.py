@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import onnx
@@ -31,7 +32,8 @@ def restore_scorer(bundle: Bundle) -> Scorer:
         raise BundleError(
             "a bundle to restore must hold the configuration of its scorer, however: it has none"
         )
-    scorer = Scorer(bundle.manifest.schema, _scorer_config(config["scorer"]))
+    scorer_config = replace(_scorer_config(config["scorer"]), shared=bundle.manifest.shared)
+    scorer = Scorer(bundle.manifest.schema, scorer_config)
     found = {**_constants(bundle.reasons), **_constants(bundle.model)}
     known = scorer.state_dict()
     missing = sorted(name for name, _ in scorer.named_parameters() if name not in found)

@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ConfigError
+from engine.errors import BundleError, ConfigError
 from engine.manifest import ReasonGroup
+from engine.shared import SharedEntity
 
 SCORER_FILE = "scorer.toml"
 TRAINING_FILE = "training.toml"
@@ -44,6 +45,7 @@ class ScorerConfig:
         cell: the sequence cell.
         reasons: a group and its sentence for every group that the features name, and one for the
             cell's state (``sequence``) if it has one; in the order of the reasons graph.
+        shared: the entities that events of many accounts share, and what is added up of each.
         counterparty: the field of the event that names the other side; None for none.
         ring: how many of an account's last events are kept.
         late_after_s: an event this much older than the account's last is late.
@@ -56,6 +58,7 @@ class ScorerConfig:
     features: tuple[Part, ...]
     cell: Part
     reasons: tuple[ReasonGroup, ...]
+    shared: tuple[SharedEntity, ...] = ()
     counterparty: str | None = None
     ring: int = 16
     late_after_s: float = 86_400.0
@@ -64,8 +67,8 @@ class ScorerConfig:
     knots: int = 16
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as the manifest holds it."""
-        return asdict(self)
+        """Return it as the manifest holds it, which has the shared entities in a place apart."""
+        return {name: value for name, value in asdict(self).items() if name != "shared"}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ScorerConfig:
@@ -76,6 +79,7 @@ class ScorerConfig:
             values["features"] = tuple(Part.from_dict(each, "name") for each in raw["features"])
             values["cell"] = Part.from_dict(raw["cell"], "family")
             values["reasons"] = tuple(ReasonGroup(**each) for each in raw["reasons"])
+            values["shared"] = tuple(_entity(each) for each in raw.get("shared", ()))
             if "hidden" in raw:
                 values["hidden"] = tuple(raw["hidden"])
             return cls(**values)
@@ -90,8 +94,9 @@ class TrainConfig:
     """How a scorer is trained.
 
     The history's last ``validation_days`` stop the training, calibrate it and set the thresholds.
-    The ``label_delay_days`` before them train nothing: their labels would not be known yet. The
-    first ``warm_up_days`` build up the state and train nothing either.
+    The ``label_delay_days`` before them train nothing: their labels would not be known yet. For
+    features of shared entities, each label is known that long after its event. The first
+    ``warm_up_days`` build up the state and train nothing either.
 
     Args:
         scorer: what is trained.
@@ -182,6 +187,18 @@ def check_keys(cls: type[Any], raw: Mapping[str, Any], where: str) -> None:
             near = get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise ConfigError(f"{where} must only have known settings, however: {key!r}; {hint}")
+
+
+def _entity(raw: Mapping[str, Any]) -> SharedEntity:
+    """Read a shared entity, whose times are in hours in TOML. Raises :class:`ConfigError`."""
+    try:
+        seconds = {f"{name}_s": round(raw[f"{name}_hours"] * 3600) for name in ("bucket", "grace")}
+        rest = {name: value for name, value in raw.items() if not name.endswith("_hours")}
+        return SharedEntity.from_dict({**rest, **seconds})
+    except KeyError as error:
+        raise ConfigError(f"[[shared]] must have {error}, however: it is missing") from None
+    except BundleError as error:
+        raise ConfigError(f"[[shared]] in {SCORER_FILE} must be valid, however: {error}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """From a history of events to what a scorer is trained on.
 
-The features of a history are made by the very modules that are served, event by event: the first
-event of every account, then the second, and so on, each of these waves as one batch.
+The features of a history are made by the very modules that are served. The history is walked as
+the stream is: in segments within which all events read the same closed buckets of shared entities,
+and in each of them the first event of every account, then the second, and so on, as one batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.additions import Labels
 from engine.columns import Columns
 from engine.hashing import hash_strings
+from engine.knowledge import Knowledge
 from engine.schema import Schema
 from engine.waves import waves
 from models.scorer import Scorer
@@ -73,37 +76,65 @@ def account_hashes(columns: Columns, schema: Schema) -> NDArray[np.int64]:
     return hash_strings(columns.accounts) if column is None else column
 
 
-def feature_table(scorer: Scorer, columns: Columns, histories: Histories) -> FeatureTable:
+def feature_table(
+    scorer: Scorer,
+    columns: Columns,
+    histories: Histories,
+    labels: NDArray[np.float32],
+    label_delay_ms: int,
+) -> FeatureTable:
     """Make the features of a history.
 
     Args:
         scorer: whose features; its weights are not used.
         columns: the history, ``n`` events sorted by time.
         histories: its rows by account.
+        labels: 1 fraud, 0 genuine, NaN unknown; float32 ``[n]``.
+        label_delay_ms: how long after its event a label is known. Shared entities learn it then.
     """
-    events = {name: torch.from_numpy(columns.values[name]) for name in scorer.inputs}
-    accounts = len(histories.lengths)
-    state = {
-        dtype: torch.zeros(accounts, size, dtype=getattr(torch, dtype))
-        for dtype, size in scorer.layout.sizes.items()
-    }
-    made = torch.zeros(len(columns), len(scorer.outputs))
-    duplicate = torch.zeros(len(columns), dtype=torch.bool)
-    owner = torch.from_numpy(histories.account)
+    walk = _Walk(scorer, columns, histories)
+    schema = scorer.schema
+    knowledge = Knowledge(schema, scorer.shared)
     with torch.inference_mode():
-        for rows in _slices(histories):
-            own = owner[rows]
-            batch = {name: column[rows] for name, column in events.items()}
-            held = {dtype: part[own] for dtype, part in state.items()}
-            made[rows], duplicate[rows], new = scorer.features(batch, held, {})
-            for dtype, part in new.items():
-                state[dtype][own] = part
-    return FeatureTable(made, duplicate.numpy())
+        for segment in knowledge.segments(columns.event_time_ms):
+            own = columns.take(np.arange(segment.start, segment.stop))
+            walk.segment(segment, knowledge.read(own))
+            fresh = ~walk.duplicate[segment].numpy()
+            knowledge.add_events(own, fresh)
+            known = np.where(fresh, labels[segment], np.float32(np.nan))
+            known_ms = own.event_time_ms + label_delay_ms
+            knowledge.add_labels(Labels.of(schema, own, known, known_ms))
+    return FeatureTable(walk.made, walk.duplicate.numpy())
 
 
-def _slices(histories: Histories) -> Iterator[Tensor]:
-    for wave in waves(histories.account):
-        yield from torch.split(torch.from_numpy(wave), _SLICE)
+class _Walk:
+    """The features of a history, segment by segment, with the accounts' states carried along."""
+
+    def __init__(self, scorer: Scorer, columns: Columns, histories: Histories) -> None:
+        self.scorer = scorer
+        self.events = {name: torch.from_numpy(columns.values[name]) for name in scorer.inputs}
+        self.owner = torch.from_numpy(histories.account)
+        self.state = {
+            dtype: torch.zeros(len(histories.lengths), size, dtype=getattr(torch, dtype))
+            for dtype, size in scorer.layout.sizes.items()
+        }
+        self.made = torch.zeros(len(columns), len(scorer.outputs))
+        self.duplicate = torch.zeros(len(columns), dtype=torch.bool)
+
+    def segment(self, rows: slice, shared: Mapping[str, NDArray[np.float32]]) -> None:
+        """Make the features of these rows, whose buckets are ``shared``."""
+        buckets = {name: torch.from_numpy(part) for name, part in shared.items()}
+        for wave in waves(self.owner[rows].numpy()):
+            for place in torch.split(torch.from_numpy(wave), _SLICE):
+                self._batch(place + rows.start, {n: part[place] for n, part in buckets.items()})
+
+    def _batch(self, rows: Tensor, shared: Mapping[str, Tensor]) -> None:
+        own = self.owner[rows]
+        batch = {name: column[rows] for name, column in self.events.items()}
+        held = {dtype: part[own] for dtype, part in self.state.items()}
+        self.made[rows], self.duplicate[rows], new = self.scorer.features(batch, held, shared)
+        for dtype, part in new.items():
+            self.state[dtype][own] = part
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,13 @@ class StepOutput(NamedTuple):
     state: dict[str, Tensor]
 
 
+class Explanation(NamedTuple):
+    """``contributions`` float32 ``[B, groups]``; ``features`` float32 ``[B, f]``."""
+
+    contributions: Tensor
+    features: Tensor
+
+
 class Features(NamedTuple):
     """What :meth:`Scorer.extract` makes of a batch of events.
 
@@ -67,7 +74,9 @@ class Scorer(nn.Module):
         config: what the scorer is made of.
 
     Attributes:
+        schema, config: as given.
         inputs: the event's fields that are inputs of the graph, in order.
+        shared: the entities whose buckets are inputs of the graph too, in order.
         outputs: the features' columns, in order.
         reasons: the groups of the contributions, in order.
 
@@ -81,14 +90,16 @@ class Scorer(nn.Module):
 
     def __init__(self, schema: Schema, config: ScorerConfig) -> None:
         super().__init__()
+        self.schema = schema
         self.config = config
         self.ring = Ring(_ring_fields(schema, config), config.ring)
         self.parts: list[Feature] = [
-            build_feature(each.name, each.options) for each in config.features
+            build_feature(each.name, each.options, config.shared) for each in config.features
         ]
         self.features_list = nn.ModuleList(self.parts)
-        self.outputs = tuple(chain.from_iterable(part.outputs for part in self.parts))
+        self.outputs = _outputs(self.parts)
         self.inputs = _inputs(schema, self.ring.fields, self.parts)
+        self.shared = config.shared
         self.encoder = Encoder(len(self.outputs), config.knots)
         self.cell = build_cell(config.cell.name, self.encoder.output_size, config.cell.options)
         width = self.encoder.output_size + self.cell.output_size
@@ -110,7 +121,8 @@ class Scorer(nn.Module):
         Args:
             events: each of :attr:`inputs`, ``[B]``: float32 numbers, int64 hashes and times.
             state: data type to the flat state ``[B, size]`` (:class:`StateLayout`).
-            shared: entity name to its closed buckets, float32 ``[B, buckets, quantities]``.
+            shared: the entities' inputs (``shared_<name>``) to their closed buckets, float32
+                ``[B, buckets, quantities]``.
         """
         fields = self._unpack(state)
         found = self.extract(events, fields, shared)
@@ -167,23 +179,24 @@ class Scorer(nn.Module):
         z, h = self.cell.sequence(encoded, h, valid)
         return torch.cat((encoded, z), dim=2), h
 
-    def contributions(self, events: Tensors, state: Tensors, shared: Tensors) -> Tensor:
-        """Return how far each group of features pushes the log-odds up, float32 ``[B, groups]``.
+    def explain(self, events: Tensors, state: Tensors, shared: Tensors) -> Explanation:
+        """Return how far each group of features pushes the log-odds up, and the features.
 
-        The log-odds of the score, minus the log-odds with that group at its reference. The group
-        is held back from the cell's present input too; the cell's state is a group of its own,
-        whose reference is that of a new account.
+        That is the log-odds of the score, minus the log-odds with that group at its reference.
+        The group is held back from the cell's present input too; the cell's state is a group of
+        its own, whose reference is that of a new account.
         """
         fields = self._unpack(state)
-        columns = self.extract(events, fields, shared).columns[:, None]
+        found = self.extract(events, fields, shared).columns
+        columns = found[:, None]
         masked = torch.where(self.masks[None], self.reference, columns)
         every = torch.cat((columns, masked), dim=1)
-        memory = self._memory(fields, columns[:, 0])[:, None] * self._remembered()[None, :, None]
+        memory = self._memory(fields, found)[:, None] * self._remembered()[None, :, None]
         encoded = self.encoder(every).flatten(0, 1)
         z, _ = self.cell.step(encoded, memory.flatten(0, 1))
         logit = self.calibration(self.head(torch.cat((encoded, z), dim=1)))
         variants: Tensor = logit.reshape(-1, every.shape[1])
-        return variants[:, :1] - variants[:, 1:]
+        return Explanation(variants[:, :1] - variants[:, 1:], found)
 
     def extract(self, events: Tensors, fields: Tensors, shared: Tensors) -> Features:
         """Make the features from the state's named fields (``[B, size]`` each)."""
@@ -260,6 +273,18 @@ def _inputs(schema: Schema, ring: RingFields, parts: list[Feature]) -> tuple[str
     if missing:
         raise SchemaError(f"the event must have what the features read, however: no {missing}")
     return tuple(name for name in names if name in read)
+
+
+def _outputs(parts: list[Feature]) -> tuple[Output, ...]:
+    outputs = tuple(chain.from_iterable(part.outputs for part in parts))
+    names = [each.name for each in outputs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"each feature's column must have a name of its own, however: {twice} are made twice; "
+            "change the options in scorer.toml"
+        )
+    return outputs
 
 
 def _reasons(

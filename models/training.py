@@ -89,9 +89,10 @@ def train(
     periods = split(columns.event_time_ms, labels, config)
     scorer = Scorer(schema, config.scorer)
     histories = by_account(account_hashes(columns, schema))
-    table = feature_table(scorer, columns, histories)
+    delay_ms = round(config.label_delay_days * DAY_MS)
+    table = feature_table(scorer, columns, histories, labels, delay_ms)
     material = _material(histories, table, labels, periods)
-    _fit_scales(scorer, material, config.seed)
+    fit_scales(scorer, material, config.seed)
     best = _fit(scorer, material, config, on_progress)
     logits = validation_logits(best, material)
     known = labels[periods.validation] > 0.5
@@ -155,7 +156,7 @@ def _material(
     )
 
 
-def _fit_scales(scorer: Scorer, material: Material, seed: int) -> None:
+def fit_scales(scorer: Scorer, material: Material, seed: int) -> None:
     """Set the encoding, and the reference: the medians of the genuine events."""
     rows = np.flatnonzero(material.periods.training)
     rng = np.random.default_rng(seed)

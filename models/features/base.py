@@ -35,7 +35,8 @@ class Context:
 
     Args:
         events: the event's fields by name, ``[B]``.
-        shared: the buckets of shared entities by name, float32 ``[B, buckets, quantities]``.
+        shared: the buckets of shared entities by input (``shared_<name>``), float32
+            ``[B, buckets, quantities]``.
         time_ms: the event's own time, int64 ``[B, 1]``.
         now_ms: the later of that and the account's last time, int64 ``[B, 1]``. Ages are taken
             from here, so that they are never negative.
@@ -46,6 +47,7 @@ class Context:
         first: whether there is none, bool ``[B, 1]``.
         amount: the amount of the event, float32 ``[B, 1]``.
         counterparty: its code (see :mod:`models.features.ring`), float32 ``[B, 1]``.
+        counterparty_hash: its hash, int64 ``[B, 1]``; 0 if the scorer has none.
         ring_amount: the amounts of the last events, newest first, float32 ``[B, R]``.
         ring_counterparty: their counterparties' codes, float32 ``[B, R]``.
         ring_age_ms: how long before ``now`` they were, int64 ``[B, R]``; in an empty slot longer
@@ -64,6 +66,7 @@ class Context:
     first: Tensor
     amount: Tensor
     counterparty: Tensor
+    counterparty_hash: Tensor
     ring_amount: Tensor
     ring_counterparty: Tensor
     ring_age_ms: Tensor

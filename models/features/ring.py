@@ -77,13 +77,14 @@ class Ring(nn.Module):
         Args:
             events: field name to ``[B]``.
             state: the ring's state fields by name, ``[B, size]``.
-            shared: entity name to ``[B, buckets, quantities]``.
+            shared: the entity's input to ``[B, buckets, quantities]``.
         """
         time_ms = events[self.fields.event_time][:, None]
         amount = events[self.fields.amount][:, None]
         last_ms, earlier = state["last_time"], state["events"]
         now_ms = torch.where(time_ms > last_ms, time_ms, last_ms)
         gap_ms = now_ms - last_ms
+        counterparty = self._counterparty(events)
         first = earlier < 0.5
         held = self.slots < earlier
         return Context(
@@ -97,7 +98,8 @@ class Ring(nn.Module):
             earlier=earlier,
             first=first,
             amount=amount,
-            counterparty=self._code(events, amount),
+            counterparty=counterparty.float(),
+            counterparty_hash=counterparty,
             ring_amount=state["ring_amount"],
             ring_counterparty=state["ring_counterparty"],
             ring_age_ms=torch.where(held, now_ms - state["ring_time"], _NEVER_MS),
@@ -131,7 +133,7 @@ class Ring(nn.Module):
         }
         return {**shifted, "last_time": context.now_ms, "events": context.earlier + 1.0}
 
-    def _code(self, events: Mapping[str, Tensor], like: Tensor) -> Tensor:
+    def _counterparty(self, events: Mapping[str, Tensor]) -> Tensor:
         if self.fields.counterparty is None:
-            return torch.zeros_like(like)
-        return events[self.fields.counterparty][:, None].float()
+            return torch.zeros_like(events[self.fields.event_time])[:, None]
+        return events[self.fields.counterparty][:, None]

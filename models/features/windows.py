@@ -1,4 +1,4 @@
-"""How many events, and how much money, in the last hours and days."""
+"""How many events, and how much money, in the last minutes, hours and days."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 
 from engine.layout import StateField
-from models.features.base import DAY_MS, Context, Feature, FeatureResult, Output
-
-#: One more than the days of the longest window, so that its boundary day is held too.
-_BUCKETS = 32
-_DAY_H = 24.0
+from models.features.base import Context, Feature, FeatureResult, Output
+from models.features.days import BUCKETS, Days
 
 
 class Windows(Feature):
@@ -25,60 +22,37 @@ class Windows(Feature):
     no buckets: their count ends at the ring's length. An event that arrives more than a ring's
     length of events late may miss in a window that the ring covers.
 
-    A bucket is a UTC day modulo 32. An event older than the account's last goes to the bucket of
-    its own day if that is still held, and else to none.
+    An event older than the account's last goes to the bucket of its own day if that is still
+    held, and else to none.
 
     Args:
         hours: the windows, in hours; at most 31 days.
     """
 
-    starts: Tensor
-    reach: Tensor
-    within: Tensor
-
     def __init__(self, hours: Sequence[float] = (1, 24, 168, 720)) -> None:
         super().__init__()
-        if not hours or max(hours) > (_BUCKETS - 1) * _DAY_H:
-            raise ValueError(f"windows must be at most 31 days, however: {list(hours)} hours")
-        reach = [each / _DAY_H + 1.0 if each >= _DAY_H else -1.0 for each in hours]
-        within = [round(each * DAY_MS / _DAY_H) for each in hours]
-        starts = torch.arange(_BUCKETS)[None] * DAY_MS
-        self.register_buffer("starts", starts, persistent=False)
-        self.register_buffer("reach", torch.tensor(reach)[:, None], persistent=False)
-        self.register_buffer("within", torch.tensor(within)[:, None], persistent=False)
+        self.days = Days(hours)
         names = [f"{what}_{each:g}h" for what in ("count", "sum", "mean") for each in hours]
         self.outputs = tuple(Output(name, "frequency") for name in names)
-        self.state = (StateField("day_buckets", "float32", (2, _BUCKETS)),)
+        self.state = (StateField("day_buckets", "float32", (2, BUCKETS)),)
 
     def forward(self, context: Context, state: Mapping[str, Tensor]) -> FeatureResult:
         """See :meth:`models.features.base.Feature.forward`."""
-        # how long before now the day of each bucket began
-        age_ms = torch.remainder(context.now_ms - self.starts, _BUCKETS * DAY_MS)
-        # a bucket that began after the account's last event is of a day that has gone by
-        keep = (age_ms >= context.gap_ms)[:, None]
-        held = torch.where(keep, state["day_buckets"].reshape(-1, 2, _BUCKETS), 0.0)
+        age_ms = self.days.ages(context)
+        keep = self.days.held(context, age_ms)[:, None]
+        held = torch.where(keep, state["day_buckets"].reshape(-1, 2, BUCKETS), 0.0)
         exact = self._from_ring(context)
-        coarse = self._from_buckets(held, age_ms)
+        coarse = held @ self.days.shares(age_ms).mT
         full = exact[:, :1] > context.ring_amount.shape[1] - 0.5
         figures = torch.where(full, torch.maximum(exact, coarse), exact).flatten(1)
         count, total = figures.chunk(2, dim=1)
         mean = total / count.clamp(min=1.0)
-        added = held.flatten(1) + self._event(context, age_ms)
+        own = self.days.own(context, age_ms).float()
+        added = held.flatten(1) + torch.cat((own, own * context.amount), dim=1)
         return FeatureResult((figures, mean), {"day_buckets": added})
 
     def _from_ring(self, context: Context) -> Tensor:
         """Return count and sum of the ring's events in each window: ``[B, 2, windows]``."""
-        inside = (context.ring_age_ms[:, None] < self.within).float()
+        inside = self.days.in_ring(context).float()
         ring = torch.cat((context.ring_held.float(), context.ring_amount), dim=1)
         return ring.reshape(-1, 2, context.ring_amount.shape[1]) @ inside.mT
-
-    def _from_buckets(self, held: Tensor, age_ms: Tensor) -> Tensor:
-        """Return count and sum of the buckets in each window: ``[B, 2, windows]``."""
-        age_days = age_ms.float() * (1.0 / DAY_MS)
-        return held @ (self.reach - age_days[:, None]).clamp(0.0, 1.0).mT
-
-    def _event(self, context: Context, age_ms: Tensor) -> Tensor:
-        """Return what the event adds to the buckets: ``[B, 64]``."""
-        into_day = age_ms - context.lag_ms
-        own = ((into_day >= 0) & (into_day < DAY_MS)).float()
-        return torch.cat((own, own * context.amount), dim=1)

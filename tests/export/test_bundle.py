@@ -15,11 +15,11 @@ from engine.scorer import Scorer as EngineScorer
 from engine.waves import index_accounts
 from export.bundle import export_bundle
 from export.graph import export_model, export_reasons, refuse_wrong_kernels
-from export.parity import Parity, check_parity
+from export.parity import Parity, check_parity, random_buckets
 from models.training import TrainedScorer
 from tests.models.tools import SCHEMA, planted_history, random_scorer, zeros
 
-MOST_NODES = 230
+MOST_NODES = 240
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,8 @@ def test_the_manifest_says_what_was_trained(
     assert manifest.family == "gru"
     assert manifest.created == "2026-01-02T00:00:00+00:00"
     assert manifest.state == trained.scorer.layout
+    assert manifest.shared == trained.scorer.shared
+    assert manifest.features == tuple(each.name for each in trained.scorer.outputs)
     assert manifest.reasons == trained.scorer.reasons
     assert manifest.thresholds == trained.thresholds
     assert manifest.training["data"] == "planted"
@@ -64,6 +66,7 @@ def test_the_graphs_keep_the_contract(written: tuple[Path, Parity]) -> None:
     bundle = Bundle.load(written[0])
     model = onnx.load_from_string(bundle.model)
     inputs = ["event_id", "event_time", "terminal", "amount", "state_int64", "state_float32"]
+    inputs += ["shared_terminal", "shared_account"]
     assert [each.name for each in model.graph.input] == inputs
     outputs = ["score", "duplicate", "late", "new_state_int64", "new_state_float32"]
     assert [each.name for each in model.graph.output] == outputs
@@ -73,7 +76,7 @@ def test_the_graphs_keep_the_contract(written: tuple[Path, Parity]) -> None:
     assert len(model.graph.node) <= MOST_NODES
     reasons = onnx.load_from_string(bundle.reasons)
     assert [each.name for each in reasons.graph.input] == inputs
-    assert [each.name for each in reasons.graph.output] == ["contributions"]
+    assert [each.name for each in reasons.graph.output] == ["contributions", "features"]
 
 
 def test_the_graphs_tell_nothing_of_where_they_were_made(written: tuple[Path, Parity]) -> None:
@@ -91,7 +94,9 @@ def test_the_engine_scores_a_stream_as_pytorch_does(
     columns, _ = planted_history(accounts=5, days=20)
     engine = EngineScorer(Bundle.load(written[0]))
     accounts, index = index_accounts(columns.accounts)
-    scored = engine.score(columns, engine.layout.zeros(len(accounts)), index)
+    rng = np.random.default_rng(0)
+    shared = random_buckets(trained.scorer.shared, len(columns), rng)
+    scored = engine.score(columns, engine.layout.zeros(len(accounts)), index, shared, True)
     states = {name: zeros(trained.scorer, 1) for name in accounts}
     for row, account in enumerate(columns.accounts):
         events = {
@@ -99,8 +104,11 @@ def test_the_engine_scores_a_stream_as_pytorch_does(
             for name in trained.scorer.inputs
         }
         with torch.inference_mode():
-            out = trained.scorer.step(events, states[account], {})
+            buckets = {name: torch.from_numpy(part[row : row + 1]) for name, part in shared.items()}
+            out = trained.scorer.step(events, states[account], buckets)
+            made, _, _ = trained.scorer.features(events, states[account], buckets)
         states[account] = out.state
+        np.testing.assert_allclose(scored.features[row], made[0].numpy(), rtol=1e-4, atol=1e-4)
         assert abs(out.score.item() - scored.scores[row].item()) <= 1e-5
     alerted = np.flatnonzero(scored.scores >= trained.thresholds.review)
     assert sorted(scored.reasons) == alerted.tolist()

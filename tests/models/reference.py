@@ -33,6 +33,8 @@ class Known:
     usual: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     amount_mean: float = 0.0
     pressure: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    maxima: dict[int, float] = field(default_factory=dict)
+    slots: dict[int, np.float32] = field(default_factory=dict)
 
     @property
     def ring(self) -> list[Event]:
@@ -98,6 +100,59 @@ def from_buckets(known: Known, now_ms: int, hours: float) -> tuple[float, float]
     return count, total
 
 
+def maxima(known: Known, event: Event, hours: tuple[float, ...]) -> list[float]:
+    now_ms, found = known.now_ms(event), []
+    for hour in hours:
+        inside = [each.amount for each in known.ring if now_ms - each.time_ms < hour * HOUR_MS]
+        largest = max(inside, default=0.0)
+        if len(inside) == RING and hour >= 24:
+            today, first = now_ms // DAY_MS, now_ms - hour * HOUR_MS
+            days = {d: v for d, v in known.maxima.items() if today - d < 32}
+            cut = [value for day, value in days.items() if (day + 1) * DAY_MS > first]
+            largest = max(largest, *cut)
+        found.append(largest)
+    return found
+
+
+def counterparties(known: Known, event: Event, hours: tuple[float, ...], slots: int) -> list[float]:
+    now_ms, found = known.now_ms(event), []
+    ages = {slot: in_days(now_ms) - last for slot, last in known.slots.items()}
+    for hour in hours:
+        inside = [each for each in known.ring if now_ms - each.time_ms < hour * HOUR_MS]
+        number = float(len({np.float32(each.terminal) for each in inside}))
+        if len(inside) == RING:
+            used = sum(age < hour / 24 for age in ages.values())
+            number = max(number, -slots * math.log(max(slots - used, 0.5) / slots))
+        found.append(number)
+    return [*found, min(float(ages.get(event.terminal % slots, 60.0)), 60.0)]
+
+
+def in_days(time_ms: int) -> np.float32:
+    """Return a time as the slots hold it: float32 days, some three minutes apart."""
+    return np.float32(time_ms) * np.float32(1 / DAY_MS)
+
+
+def combinations(
+    known: Known, event: Event, band_h: float, amounts: tuple[float, ...]
+) -> list[float]:
+    def hours(each: Event) -> int:
+        return int(each.time_ms % DAY_MS // (band_h * HOUR_MS))
+
+    def level(each: Event) -> int:
+        return sum(each.amount >= cut for cut in amounts)
+
+    def here(each: Event) -> np.float32:
+        return np.float32(each.terminal)
+
+    ring, most = known.ring, max(len(known.ring), 1)
+    same_hours = [hours(each) == hours(event) for each in ring]
+    same_level = [level(each) == level(event) for each in ring]
+    same_place = [here(each) == here(event) for each in ring]
+    pairs = ((same_place, same_hours), (same_place, same_level), (same_hours, same_level))
+    new = [float(not any(map(all, zip(*pair, strict=True)))) for pair in pairs]
+    return [sum(same_hours) / most, sum(same_level) / most, *new]
+
+
 def novelty(known: Known, event: Event) -> list[float]:
     code = np.float32(event.terminal)
     same = sum(np.float32(each.terminal) == code for each in known.ring)
@@ -149,7 +204,7 @@ def llr(value: float, rm: float, rs: float) -> float:
     return min(max(log_density(5 * rm, 5 * rs) - log_density(rm, rs), -6.0), 12.0)
 
 
-def accept(known: Known, event: Event, decays: tuple[float, ...]) -> None:
+def accept(known: Known, event: Event, decays: tuple[float, ...], slots: int) -> None:
     """Let an account know an event that is no repeat."""
     rm, rs = usual(known)
     gap_s = recency(known, event)[0]
@@ -168,5 +223,7 @@ def accept(known: Known, event: Event, decays: tuple[float, ...]) -> None:
     if today - day < 32:
         bucket = known.buckets.setdefault(day, [0.0, 0.0])
         bucket[0], bucket[1] = bucket[0] + 1, bucket[1] + event.amount
+        known.maxima[day] = max(known.maxima.get(day, 0.0), event.amount)
+    known.slots[event.terminal % slots] = in_days(known.now_ms(event))
     known.last_ms = known.now_ms(event)
     known.events.append(event)

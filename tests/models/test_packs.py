@@ -42,6 +42,36 @@ def test_an_unknown_setting_is_refused_with_a_hint(tmp_path: Path) -> None:
         load_train_config(tmp_path)
 
 
+def test_the_shared_entities_of_a_pack_are_read_in_hours() -> None:
+    terminal, account = load_train_config(pack_folder("fraud")).scorer.shared
+    assert (terminal.input, terminal.bucket_s, terminal.grace_s) == (
+        "shared_terminal",
+        6 * 3600,
+        3600,
+    )
+    assert terminal.takes_labels
+    assert account.buckets * account.bucket_s == 21 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        ("bucket_hours = 6", "bucket_hours"),
+        ('source = "label"', "source"),
+        ('measure = "positive"', "positive"),
+    ],
+)
+def test_a_shared_entity_that_is_not_whole_is_refused(
+    wrong: str, found: str, tmp_path: Path
+) -> None:
+    text = (pack_folder("fraud") / "scorer.toml").read_text()
+    other = {"measure": 'measure = "positives"'}.get(wrong.split()[0], "")
+    (tmp_path / "scorer.toml").write_text(text.replace(wrong, other, 1))
+    (tmp_path / "training.toml").write_text("")
+    with pytest.raises(ConfigError, match=found):
+        load_train_config(tmp_path)
+
+
 def test_another_family_takes_its_own_default_options() -> None:
     config = load_train_config(pack_folder("fraud"))
     assert config.with_family("mlp").scorer.cell.options == {}

@@ -16,6 +16,7 @@ from tests.models.tools import (
     batch,
     random_scorer,
     scorer_config,
+    unknown,
     zeros,
 )
 
@@ -29,7 +30,7 @@ def test_the_default_state_fits_its_budget() -> None:
 @pytest.mark.parametrize("family", ["gru", "mlp"])
 def test_a_new_account_gets_a_probability(family: str) -> None:
     scorer = random_scorer(family)
-    out = scorer.step(batch([5], [START_MS], [7], [12.5]), zeros(scorer, 1), {})
+    out = scorer.step(batch([5], [START_MS], [7], [12.5]), zeros(scorer, 1), unknown(scorer, 1))
     assert 0 < out.score.item() < 1
     assert not out.duplicate.item()
     assert not out.late.item()
@@ -39,10 +40,16 @@ def test_a_repeat_gets_its_first_answer_and_changes_nothing() -> None:
     scorer = random_scorer()
     state, scores = zeros(scorer, 2), []
     for at in range(10):
-        out = scorer.step(batch([at, -at], [START_MS + at * 1000] * 2, [at, 3], [9, 99]), state, {})
+        out = scorer.step(
+            batch([at, -at], [START_MS + at * 1000] * 2, [at, 3], [9, 99]),
+            state,
+            unknown(scorer, 2),
+        )
         state = out.state
         scores.append(out.score)
-    again = scorer.step(batch([4, 1000], [START_MS + 9_999_999] * 2, [1, 1], [1, 1]), state, {})
+    again = scorer.step(
+        batch([4, 1000], [START_MS + 9_999_999] * 2, [1, 1], [1, 1]), state, unknown(scorer, 2)
+    )
     assert again.duplicate.tolist() == [True, False]
     assert again.score[0].item() == scores[4][0].item()
     for dtype, part in state.items():
@@ -52,18 +59,22 @@ def test_a_repeat_gets_its_first_answer_and_changes_nothing() -> None:
 
 def test_an_id_that_hashes_to_zero_is_no_repeat_of_an_empty_slot() -> None:
     scorer = random_scorer()
-    out = scorer.step(batch([0], [START_MS], [0], [1.0]), zeros(scorer, 1), {})
+    out = scorer.step(batch([0], [START_MS], [0], [1.0]), zeros(scorer, 1), unknown(scorer, 1))
     assert not out.duplicate.item()
-    assert scorer.step(batch([0], [START_MS], [0], [1.0]), out.state, {}).duplicate.item()
+    assert scorer.step(
+        batch([0], [START_MS], [0], [1.0]), out.state, unknown(scorer, 1)
+    ).duplicate.item()
 
 
 def test_a_late_event_is_marked_and_does_not_move_time_back() -> None:
     scorer = random_scorer()
     last_ms = START_MS + 10 * DAY_MS
-    before = scorer.step(batch([1], [last_ms], [1], [5.0]), zeros(scorer, 1), {}).state
-    at_limit = scorer.step(batch([2], [last_ms - DAY_MS], [1], [5.0]), before, {})
+    before = scorer.step(
+        batch([1], [last_ms], [1], [5.0]), zeros(scorer, 1), unknown(scorer, 1)
+    ).state
+    at_limit = scorer.step(batch([2], [last_ms - DAY_MS], [1], [5.0]), before, unknown(scorer, 1))
     assert not at_limit.late.item()
-    late = scorer.step(batch([2], [last_ms - DAY_MS - 1], [1], [5.0]), before, {})
+    late = scorer.step(batch([2], [last_ms - DAY_MS - 1], [1], [5.0]), before, unknown(scorer, 1))
     assert late.late.item()
     place = scorer.layout.offsets["last_time"]
     assert late.state["int64"][0, place].item() == last_ms
@@ -72,14 +83,14 @@ def test_a_late_event_is_marked_and_does_not_move_time_back() -> None:
 def test_step_is_forward_sequence_over_the_features() -> None:
     scorer = random_scorer()
     state, columns, scores = zeros(scorer, 3), [], []
-    features_state = zeros(scorer, 3)
+    features_state, shared = zeros(scorer, 3), unknown(scorer, 3)
     generator = torch.Generator().manual_seed(1)
     with torch.inference_mode():
         for at in range(30):
             amounts = (torch.rand(3, generator=generator) * 90).tolist()
             events = batch([at] * 3, [START_MS + at * 7_000_000] * 3, [at % 4] * 3, amounts)
-            made, _, features_state = scorer.features(events, features_state, {})
-            out = scorer.step(events, state, {})
+            made, _, features_state = scorer.features(events, features_state, shared)
+            out = scorer.step(events, state, shared)
             state = out.state
             columns.append(made)
             scores.append(out.score)
@@ -95,8 +106,9 @@ def test_step_is_forward_sequence_over_the_features() -> None:
 def test_the_contribution_of_all_groups_at_their_reference_is_zero() -> None:
     scorer = random_scorer()
     events, state = batch([1], [START_MS], [1], [30.0]), zeros(scorer, 1)
-    scorer.reference.copy_(scorer.features(events, state, {})[0][0])
-    found = scorer.contributions(events, state, {})
+    shared = unknown(scorer, 1)
+    scorer.reference.copy_(scorer.features(events, state, shared)[0][0])
+    found = scorer.explain(events, state, shared).contributions
     assert found.shape == (1, len(scorer.reasons))
     assert found.abs().max().item() < 1e-5
 
@@ -126,8 +138,16 @@ def test_a_field_that_is_not_there_is_refused() -> None:
         Scorer(SCHEMA, replace(scorer_config(), counterparty="shop"))
 
 
+def test_a_column_that_is_made_twice_is_refused() -> None:
+    features = (*scorer_config().features, Part("recency"))
+    with pytest.raises(ConfigError, match="'gap_s'"):
+        Scorer(SCHEMA, replace(scorer_config(), features=features))
+
+
 def test_features_are_what_the_declaration_lists() -> None:
-    config = replace(scorer_config(), features=(Part("recency"), Part("clock")), counterparty=None)
+    config = replace(
+        scorer_config(), features=(Part("recency"), Part("clock")), counterparty=None, shared=()
+    )
     scorer = Scorer(SCHEMA, config)
     assert scorer.inputs == ("event_id", "event_time", "amount")
     assert len(scorer.outputs) == 9

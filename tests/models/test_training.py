@@ -3,27 +3,48 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from engine.additions import Labels
 from engine.errors import ConfigError, HistoryError
+from engine.knowledge import Knowledge
 from models.config import TrainConfig
 from models.data import account_hashes, by_account, chunks, feature_table
 from models.scorer import Scorer
 from models.training import TrainedScorer, split, train
-from tests.models.tools import DAY_MS, SCHEMA, START_MS, batch, planted_history, train_config, zeros
+from tests.models.tools import (
+    DAY_MS,
+    SCHEMA,
+    START_MS,
+    batch,
+    planted_history,
+    train_config,
+    unknown,
+    zeros,
+)
 
 
 def usual_then(trained: TrainedScorer, amount: float) -> tuple[float, list[float]]:
     """Return score and contributions of an amount after a month of ordinary ones of 40."""
     scorer = trained.scorer
+    shared = usual_terminal(scorer)
     state, time_ms = zeros(scorer, 1), START_MS
     with torch.inference_mode():
         for at in range(30):
             time_ms += DAY_MS
             events = batch([at], [time_ms], [at % 5], [38.0 + at % 5])
-            state = scorer.step(events, state, {}).state
+            state = scorer.step(events, state, shared).state
         events = batch([99], [time_ms + DAY_MS], [2], [amount])
-        pushed = scorer.contributions(events, state, {})[0].tolist()
-        return scorer.step(events, state, {}).score.item(), pushed
+        pushed = scorer.explain(events, state, shared).contributions[0].tolist()
+        return scorer.step(events, state, shared).score.item(), pushed
+
+
+def usual_terminal(scorer: Scorer) -> dict[str, Tensor]:
+    """Return buckets like those of the planted history's terminals; the account has no frauds."""
+    found = unknown(scorer, 1)
+    found["shared_terminal"][:, :, 0] = 3.0
+    found["shared_terminal"][:, ::10, 1:] = 1.0
+    return found
 
 
 def test_a_planted_signal_is_learnt(trained: TrainedScorer) -> None:
@@ -90,15 +111,20 @@ def test_a_setting_out_of_range_is_refused() -> None:
 
 
 def test_the_feature_table_is_what_step_sees_event_by_event() -> None:
-    columns, _ = planted_history(accounts=6, days=12)
+    columns, labels = planted_history(accounts=6, days=12)
     scorer = Scorer(SCHEMA, train_config().scorer).eval()
-    table = feature_table(scorer, columns, by_account(account_hashes(columns, SCHEMA)))
+    histories = by_account(account_hashes(columns, SCHEMA))
+    table = feature_table(scorer, columns, histories, labels, 2 * DAY_MS)
     states = {name: zeros(scorer, 1) for name in set(columns.accounts)}
+    knowledge = Knowledge(SCHEMA, scorer.shared)
     for row, account in enumerate(columns.accounts):
-        events = {
-            name: torch.from_numpy(columns.values[name][row : row + 1]) for name in scorer.inputs
-        }
-        made, _, states[account] = scorer.features(events, states[account], {})
+        own = columns.take(np.array([row]))
+        events = {name: torch.from_numpy(own.values[name]) for name in scorer.inputs}
+        shared = {name: torch.from_numpy(part) for name, part in knowledge.read(own).items()}
+        made, _, states[account] = scorer.features(events, states[account], shared)
+        knowledge.add_events(own, np.array([True]))
+        known_ms = own.event_time_ms + 2 * DAY_MS
+        knowledge.add_labels(Labels.of(SCHEMA, own, labels[row : row + 1], known_ms))
         torch.testing.assert_close(table.columns[row], made[0])
 
 

@@ -43,6 +43,13 @@ def zeros(scorer: Scorer, size: int) -> dict[str, Tensor]:
     }
 
 
+def unknown(scorer: Scorer, size: int) -> dict[str, Tensor]:
+    """The buckets of shared entities of which nothing is known."""
+    return {
+        each.input: torch.zeros(size, each.buckets, len(each.quantities)) for each in scorer.shared
+    }
+
+
 def batch(
     event_id: list[int], time_ms: list[int], terminal: list[int], amount: list[float]
 ) -> dict[str, Tensor]:
