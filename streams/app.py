@@ -52,6 +52,7 @@ class RiskApp(faust.App):
         self.error: BaseException | None = None
         self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
         self.has_been_assigned = False
+        self.is_spare = False
         self._has_news = asyncio.Event()
         #: Partitions that are not processed until their positions are read again, and since when.
         self.fenced: dict[TP, float] = {}
@@ -100,13 +101,17 @@ class RiskApp(faust.App):
         for tp in missing:
             self.fenced[tp] = -math.inf
             self.batches.pause_partitions([tp])
-        self.has_been_assigned = True
+        self.has_been_assigned, self.is_spare = True, False
         return starts
 
     def on_records(self, partitions: Iterable[TP]) -> None:
         """Note that there is something to process of partitions."""
         for tp in partitions:
             self.pipeline.alignment.arrived((tp.topic, tp.partition))
+
+    def on_spare(self) -> None:
+        """Note that the other workers have all partitions: this one is ready to take over."""
+        self.is_spare = True
 
     def on_quiet(self, tp: TP) -> None:
         """Note that a poll found nothing more in a partition."""

@@ -80,7 +80,8 @@ class BatchConsumer(driver.Consumer):
     An application that keeps its own positions has a method ``positions``: on every assignment the
     consumer then starts there and not at the offset committed in Kafka. Its method ``on_break`` is
     told where offsets do not follow each other, ``on_records`` which partitions records came of,
-    before any of them is processed, and ``on_quiet`` which a poll found at their end.
+    before any of them is processed, ``on_quiet`` which a poll found at their end, and ``on_spare``
+    that there are no partitions left for it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -213,6 +214,13 @@ class BatchConsumer(driver.Consumer):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Do nothing: Faust's check counts single records. See ``/readyz`` and the lag metric."""
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Take partitions; tell the application where there are none."""
+        await super().on_partitions_assigned(assigned, generation_id)
+        on_spare: Callable[[], None] | None = getattr(self.app, "on_spare", None)
+        if not assigned and on_spare is not None:
+            on_spare()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget what was processed of partitions that leave."""

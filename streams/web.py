@@ -59,6 +59,8 @@ async def _check(probe: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[
 
 async def _broker(app: RiskApp) -> dict[str, Any]:
     await app.pipeline.ping_broker()
+    if app.is_spare:
+        return {"partitions": []}
     if app.rebalancing or not app.has_been_assigned:
         raise Unavailable("the workers are sharing out the partitions")
     if app.fenced:

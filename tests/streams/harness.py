@@ -102,6 +102,12 @@ class Stream:
         config.write_text(to_toml({**self.values, **changed}), encoding="utf-8")
         return config
 
+    def spare(self) -> EmbeddedWorker:
+        """Start one more worker than there are partitions, and return it once it is ready."""
+        self._count += 1
+        worker = _Spare(self.directory, self.values, name=f"worker-{self._count}")
+        return self._workers.enter_context(worker)
+
     def fails(self, **settings: Any) -> subprocess.CompletedProcess[str]:
         """Run a worker that is to end by itself, and return what it said."""
         changed = {name.replace("__", "."): value for name, value in settings.items()}
@@ -157,12 +163,18 @@ class Stream:
                     raise TimeoutError(f"{len(found)} of {events} events scored; {self.log_tail()}")
         return found
 
-    async def collect(self, answers: int, deadline_s: float = 60.0) -> Outputs:
-        """Read the output topics from their beginnings until so many events have an answer."""
+    async def collect(self, answers: int, deadline_s: float = 60.0, alerts: int = 0) -> Outputs:
+        """Read the output topics from their beginnings until so many events have an answer.
+
+        Args:
+            answers: how many events.
+            deadline_s: for how long to wait for them.
+            alerts: wait for so many alerts too.
+        """
         outputs = Outputs()
         end = time.monotonic() + deadline_s
         async with self.reader() as (consumer, lists):
-            while outputs.answered < answers:
+            while outputs.answered < answers or len(outputs.alerts) < alerts:
                 for tp, records in (await consumer.getmany(timeout_ms=100)).items():
                     getattr(outputs, lists[tp.topic]).extend(records)
                 if time.monotonic() > end:
@@ -170,8 +182,9 @@ class Stream:
                         f"{outputs.answered} of {answers} events answered; {self.log_tail()}"
                     )
             # What was published beside the last answers: alerts, or more than was expected.
-            for tp, records in (await consumer.getmany(timeout_ms=500)).items():
-                getattr(outputs, lists[tp.topic]).extend(records)
+            while (found := await consumer.getmany(timeout_ms=500)) and time.monotonic() < end:
+                for tp, records in found.items():
+                    getattr(outputs, lists[tp.topic]).extend(records)
         return outputs
 
     @asynccontextmanager
@@ -202,6 +215,14 @@ class Stream:
     def log_tail(self) -> str:
         """The last lines of the workers' logs."""
         return "\n".join(_tail(path) for path in sorted(self.directory.glob("worker-*.log")))
+
+
+class _Spare(EmbeddedWorker):
+    """A worker that is ready without partitions too."""
+
+    def is_ready(self) -> bool:
+        """See `EmbeddedServer.is_ready`."""
+        return self.get("/readyz") is not None
 
 
 def _tail(path: Path) -> str:

@@ -93,7 +93,7 @@ async def test_an_alert_that_is_too_large_goes_without_its_event(
     await create(apache_kafka, stream.settings.topics.alerts, max_message_bytes="20000")
     await stream.produce([sent(event) for event in (small, large, after)])
     stream.worker()
-    outputs = await stream.collect(3)
+    outputs = await stream.collect(3, alerts=3)
     alerts = {body["event_id"]: body for body in map(orjson.loads, values_of(outputs.alerts))}
     assert alerts.keys() == {event["transaction_id"] for event in (small, large, after)}
     cut = alerts[large["transaction_id"]]

@@ -199,3 +199,26 @@ async def test_a_store_that_comes_back_is_written_to_and_nothing_is_lost(
         outputs = await stream.collect(len(events))
     found = {event_id: body["score"] for event_id, body in outputs.by_event().items()}
     assert_same(found, offline_scores(events))
+
+
+async def test_a_worker_that_no_partition_is_left_for_is_ready_to_take_over(
+    make_stream: MakeStream, apache_kafka: str
+) -> None:
+    stream = make_stream(apache_kafka, topics__partitions=1)
+    first = stream.worker()
+    spare = stream.spare()
+
+    def partitions(worker: EmbeddedWorker) -> list[int] | None:
+        page = worker.get("/readyz")
+        found: list[int] | None = orjson.loads(page)["broker"]["partitions"] if page else None
+        return found
+
+    wait_for(
+        lambda: sorted([*(partitions(first) or []), *(partitions(spare) or [])]) == [0],
+        60,
+        "one to own it",
+    )
+    wait_for(lambda: [] in (partitions(first), partitions(spare)), 60, "the spare to be ready")
+    owner, other = (first, spare) if partitions(first) else (spare, first)
+    owner.kill()
+    wait_for(lambda: partitions(other) == [0], 60, "the spare to take over")
