@@ -244,7 +244,7 @@ class Alignment:
             and not (clock.quiet_ms is not None if is_live else self._is_idle(clock))
         )
 
-    def limit(self, topic: str, oldest_ms: int) -> int:
+    def limit(self, topic: str, oldest_ms: int = 0) -> int:
         """Return the event time before which a topic's records may be processed.
 
         Nothing is, once a partition was taken or left, until the others have been heard.

@@ -72,7 +72,7 @@ def make(clock: Time) -> Make:
 
 
 def said(time: Time, at_ms: int | None, is_idle: bool = False) -> Clock:
-    return Clock(at_ms, is_idle, time.time_ns() // 1_000_000)
+    return Clock(at_ms, 0 if is_idle else None, time.time_ns() // 1_000_000)
 
 
 @given(KINDS, TIMES_MS, st.integers(0, 10**9), st.integers(0, 10**10))
@@ -101,17 +101,26 @@ def test_the_limit_never_goes_back(
     assert limit_of(kinds, slowest_ms, grace_ms) <= later
 
 
-@given(st.none() | TIMES_MS, st.booleans(), TIMES_MS)
-def test_a_clock_is_read_as_it_was_written(at_ms: int | None, idle: bool, said_ms: int) -> None:
-    written = Clock(at_ms, idle, said_ms)
+@given(st.none() | TIMES_MS, st.none() | TIMES_MS, TIMES_MS)
+def test_a_clock_is_read_as_it_was_written(
+    at_ms: int | None, quiet_ms: int | None, said_ms: int
+) -> None:
+    written = Clock(at_ms, quiet_ms, said_ms)
     assert Clock.from_bytes(written.to_bytes()) == written
 
 
-def test_the_slowest_is_of_those_that_have_something_to_read() -> None:
-    clocks = [Clock(7, True, 0), Clock(9, False, 0), Clock(8, False, 0)]
+def test_the_slowest_of_none_is_no_limit() -> None:
+    clocks = [Clock(9, None, 0), Clock(8, None, 0)]
     assert slowest(clocks) == 8
-    assert slowest([*clocks, Clock(None, False, 0)]) == 0
-    assert slowest(clocks[:1]) == slowest([]) == NO_LIMIT
+    assert slowest([*clocks, Clock(None, None, 0)]) == 0
+    assert slowest([]) == NO_LIMIT
+
+
+def test_a_partition_is_idle_once_it_was_quiet_while_others_were_busy() -> None:
+    assert not Clock(7, None, 10_000).is_idle(busy_ms=0, idle_ms=1_000)
+    assert not Clock(7, 9_500, 10_000).is_idle(busy_ms=0, idle_ms=1_000)
+    assert Clock(7, 9_000, 10_000).is_idle(busy_ms=0, idle_ms=1_000)
+    assert not Clock(7, 0, 10_000).is_idle(busy_ms=9_500, idle_ms=1_000)
 
 
 def test_without_shared_entities_nothing_is_held(make: Make) -> None:
@@ -129,6 +138,8 @@ def test_nothing_goes_on_before_the_others_have_been_heard(make: Make, clock: Ti
     new.hear({B: said(clock, START)})
     assert new.limit("events") == START + GRACE_MS + 1
     new.own(C, is_caught_up=True)
+    clock.s += 1
+    new.quiet(C)
     assert new.limit("events") <= START
     new.hear({})
     assert new.limit("events") > START + DAY_MS
@@ -148,12 +159,57 @@ def test_a_partition_read_to_its_end_for_a_while_holds_nobody(make: Make, clock:
     assert mine.limit("events") < START
 
 
-def test_one_that_is_known_to_be_at_its_end_holds_nobody_from_the_start(make: Make) -> None:
+def test_what_was_quiet_because_all_were_holds_the_rest_of_a_replay_that_begins(
+    make: Make, clock: Time
+) -> None:
     mine = make(A)
     mine.own(B, is_caught_up=True)
     mine.hear({})
+    clock.s += 100
+    mine.quiet(B)
+    mine.arrived(A)
     mine.hold(A, START)
+    assert mine.limit("events") < START
+    clock.s += 1.1
+    mine.quiet(B)
     assert mine.limit("events") == START + GRACE_MS + 1
+
+
+def test_one_at_its_end_holds_no_records_of_the_present(make: Make, clock: Time) -> None:
+    mine = make(A)
+    mine.own(B, is_caught_up=True)
+    mine.hear({})
+    mine.arrived(A)
+    now_ms = clock.time_ns() // 1_000_000
+    mine.hold(A, now_ms)
+    assert mine.limit("events", oldest_ms=now_ms) > now_ms
+    assert mine.limit("labels", oldest_ms=now_ms) == now_ms + 1
+    mine.hear({C: said(clock, None)})
+    assert mine.limit("events", oldest_ms=now_ms) < now_ms
+
+
+def test_a_partition_is_as_quiet_as_its_last_poll_found_it(make: Make, clock: Time) -> None:
+    mine = make(A, B)
+    mine.hold(A, START)
+    mine.quiet(B)
+    clock.s += 100
+    assert mine.limit("events") < START
+    mine.quiet(B)
+    assert mine.limit("events") == START + GRACE_MS + 1
+
+
+def test_records_elsewhere_make_all_workers_busy(make: Make, clock: Time) -> None:
+    mine = make(A)
+    mine.hear({B: said(clock, START), C: said(clock, START)})
+    clock.s += 100
+    mine.hear({B: said(clock, START + 1), C: said(clock, START, is_idle=True)})
+    assert mine.slowest(events_only=True) == 0
+    mine.hold(A, START + DAY_MS)
+    assert mine.limit("events") < START + DAY_MS, "C was quiet while all were"
+    for hours in (1, 48):
+        clock.s += 0.6
+        mine.hear({B: said(clock, START + hours * 3_600_000), C: said(clock, START, is_idle=True)})
+    assert mine.limit("events") > START + DAY_MS
 
 
 def test_a_head_that_waits_is_not_idle(make: Make, clock: Time) -> None:
@@ -163,7 +219,9 @@ def test_a_head_that_waits_is_not_idle(make: Make, clock: Time) -> None:
     for place in (A, B):
         mine.quiet(place)
     clock.s += 100
-    assert not mine.mine()[A].is_idle
+    for place in (A, B):
+        mine.quiet(place)
+    assert mine.mine()[A].quiet_ms is None
     assert mine.limit("events") == START + GRACE_MS + 1
     mine.processed(A, START)
     mine.hold(A, None)
@@ -204,6 +262,7 @@ def test_a_partition_that_nobody_has_spoken_of_holds_the_others_at_the_start(
     mine.hear({B: said(clock, START)})
     assert mine.limit("events") < START
     assert mine.limit("labels") == START + 1
+    clock.s += 1
     mine.hear({B: said(clock, START), LABELS: said(clock, None, is_idle=True)})
     assert mine.limit("events") == START + GRACE_MS + 1
     mine.hear({})
@@ -222,8 +281,9 @@ def test_labels_are_taken_up_to_the_slowest_partition_of_events(make: Make, cloc
     mine.processed(A, START)
     mine.hold(A, None)
     mine.quiet(A)
-    mine.hear({B: said(clock, None, is_idle=True)})
     clock.s += 2
+    mine.quiet(A)
+    mine.hear({B: said(clock, None, is_idle=True)})
     assert mine.limit("labels") == NO_LIMIT
 
 
@@ -283,12 +343,13 @@ def test_clocks_are_told_when_they_have_moved_or_changed(make: Make, clock: Time
     mine.told(mine.news())
     mine.processed(A, START + GRACE_MS // 8)
     mine.hold(A, None)
+    assert mine.news() == {}
     mine.quiet(A)
+    assert mine.news()[A].quiet_ms is not None
+    mine.told(mine.news())
     assert mine.news() == {}
     clock.s += 1
-    assert mine.news()[A].is_idle
-    mine.told(mine.news())
-    clock.s += 1
+    mine.quiet(A)
     assert mine.news().keys() == {A}
 
 
