@@ -10,7 +10,8 @@
     6 write    positions
 
 A label is noted after it was added, so that a crash between the two adds it again, which the
-shards refuse; and never the other way round.
+shards refuse; and never the other way round. Notes have positions of their own, so that a worker
+which has lost its partition cannot write an older one over its successor's.
 """
 
 from __future__ import annotations
@@ -79,8 +80,7 @@ class LabelProcessor:
         delivery = self._publisher.delivery(self._outputs(batch, found))
         await self._retries.until_done("publish", delivery.send)
         await self._shared.add(self._topics.labels, self._parts(batch, found))
-        store = self._shared.store
-        await self._retries.until_done("write", lambda: store.set_entries(found.changed))
+        await self._shared.note(self._topics.labels, batch.positions, _by_partition(batch, found))
         writes = [
             PartitionWrite(partition, stored[partition], position, {})
             for partition, position in batch.positions.items()
@@ -124,3 +124,14 @@ class LabelProcessor:
         for reject in found.rejects:
             if counts[reject.row]:
                 self._metrics.dead_letters.labels(reject.reason).inc()
+
+
+def _by_partition(batch: Batch[DecodedLabels], found: Found) -> dict[int, dict[int, bytes]]:
+    """Return the changed entries of each partition that the labels for them came from."""
+    content = batch.content
+    partitions = batch.partitions[content.rows].tolist()
+    of = dict(zip(content.events.tolist(), partitions, strict=True))
+    changed: dict[int, dict[int, bytes]] = {}
+    for event, entry in found.changed.items():
+        changed.setdefault(of[event], {})[event] = entry
+    return changed

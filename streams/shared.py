@@ -28,6 +28,9 @@ from streams.store.shared import ShardAdd, SharedStore, Source
 
 logger = get_logger(__name__)
 
+#: A topic's positions of what its labels changed of past events, apart from what they added.
+NOTES = "#notes"
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -86,7 +89,12 @@ class SharedState:
         if not self.shared:
             return
         shards = range(self.store.shards)
-        sources = [(shard, topic, each) for each in partitions for shard in shards]
+        sources = [
+            (shard, each, partition)
+            for partition in partitions
+            for each in (topic, topic + NOTES)
+            for shard in shards
+        ]
         self._at |= await self._retries.until_done("read", lambda: self.store.positions(sources))
 
     async def read(self, columns: Columns) -> dict[str, NDArray[np.float32]]:
@@ -160,6 +168,35 @@ class SharedState:
                     adds.append(
                         ShardAdd(source, at, part.position, content.additions, content.entries)
                     )
+            waiting = await self._send(adds)
+
+    async def note(
+        self, topic: str, positions: Mapping[int, int], entries: Mapping[int, Mapping[int, bytes]]
+    ) -> None:
+        """Change what is kept of past events, unless it was changed from further on already.
+
+        Args:
+            topic: of the labels that change it.
+            positions: for each of its partitions, the offset after the last of these labels.
+            entries: for each partition, event hash to what is kept of it from now on.
+        """
+        waiting = {
+            (event % self.store.shards, topic + NOTES, partition)
+            for partition, changed in entries.items()
+            for event in changed
+        }
+        while waiting:
+            adds = []
+            for source in sorted(waiting):
+                shard, _, partition = source
+                at, position = self._at.get(source), positions[partition]
+                if at is None or at < position:
+                    mine = {
+                        event: entry
+                        for event, entry in entries[partition].items()
+                        if event % self.store.shards == shard
+                    }
+                    adds.append(ShardAdd(source, at, position, entries=mine, known_only=True))
             waiting = await self._send(adds)
 
     async def _send(self, adds: Sequence[ShardAdd]) -> set[Source]:

@@ -33,6 +33,8 @@ class ShardAdd:
         position: the position that this brings it to.
         additions: kind of entity to what is added to its rings.
         entries: event hash to what labels will need of it.
+        known_only: whether entries change what is kept of past events, and nothing is kept of
+            those forgotten meanwhile.
     """
 
     source: Source
@@ -40,6 +42,7 @@ class ShardAdd:
     position: int
     additions: Mapping[str, Additions] = field(default_factory=dict)
     entries: Mapping[int, bytes] = field(default_factory=dict)
+    known_only: bool = False
 
 
 class SharedStore(Protocol):
@@ -76,10 +79,6 @@ class SharedStore(Protocol):
 
     async def entries(self, events: Sequence[int]) -> list[bytes | None]:
         """Return what is kept of past events, by their hash; None for an unknown one."""
-        ...
-
-    async def set_entries(self, entries: Mapping[int, bytes]) -> None:
-        """Change what is kept of past events; those forgotten meanwhile stay forgotten."""
         ...
 
     async def load(

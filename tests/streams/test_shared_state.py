@@ -348,3 +348,18 @@ def test_nothing_is_read_of_no_events(opened: Opened) -> None:
         }
 
     run(opened, check)
+
+
+def test_a_worker_that_lost_its_partition_notes_nothing_older(opened: Opened) -> None:
+    async def check(store: SharedStore) -> None:
+        columns = events_of([0, 1])
+        event = int(columns.values["event_id"][0])
+        zombie, owner = state(store), state(store)
+        for mine in (zombie, owner):
+            await mine.own("labels", [PARTITION])
+        await add_all(owner, columns, [])
+        await owner.note("labels", {PARTITION: 9}, {PARTITION: {event: b"new"}})
+        await zombie.note("labels", {PARTITION: 5}, {PARTITION: {event: b"old"}})
+        assert await store.entries([event]) == [b"new"]
+
+    run(opened, check)

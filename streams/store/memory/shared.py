@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.buckets import Additions
 from engine.knowledge import RingTable
 from engine.shared import SharedEntity
 from streams.store.shared import ShardAdd, Source
@@ -35,17 +34,13 @@ class MemorySharedStore:
         """See `SharedStore.add`."""
         for each in adds:
             if self._positions.get(each.source) == each.expected:
-                self._add(each.additions, each.entries)
+                self._add(each)
                 self._positions[each.source] = each.position
         return [self._positions.get(each.source) for each in adds]
 
     async def entries(self, events: Sequence[int]) -> list[bytes | None]:
         """See `SharedStore.entries`."""
         return [self._entries.get(each) for each in events]
-
-    async def set_entries(self, entries: Mapping[int, bytes]) -> None:
-        """See `SharedStore.set_entries`."""
-        self._entries |= {event: entries[event] for event in entries if event in self._entries}
 
     async def load(
         self, rings: Mapping[str, Mapping[int, bytes]], entries: Mapping[int, bytes]
@@ -73,7 +68,11 @@ class MemorySharedStore:
     async def close(self) -> None:
         """See `SharedStore.close`."""
 
-    def _add(self, additions: Mapping[str, Additions], entries: Mapping[int, bytes]) -> None:
-        for kind, added in additions.items():
+    def _add(self, add: ShardAdd) -> None:
+        for kind, added in add.additions.items():
             self._tables[kind].add(added)
-        self._entries |= entries
+        self._entries |= {
+            event: entry
+            for event, entry in add.entries.items()
+            if not add.known_only or event in self._entries
+        }

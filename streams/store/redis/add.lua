@@ -4,7 +4,7 @@
 -- KEYS  the shard's positions of a topic (a hash), then a ring for each addition,
 --       then a past event for each entry
 -- ARGV  partition, expected position ('' for none), new position, number of additions,
---       seconds that an entry is kept,
+--       seconds that an entry is kept (0: only those that are there, for as long as they are),
 --       then for each addition: rows of its ring, seconds that an idle ring is kept,
 --       the bucket (8 bytes) and what each quantity grows by (4 bytes each),
 --       then for each entry: its bytes
@@ -66,7 +66,11 @@ for i = 1, additions do
 end
 local first = 3 * additions + 5
 for i = 1, #keys - 1 - additions do
-  call('SET', keys[i + 1 + additions], args[first + i], 'EX', keep_s)
+  if keep_s == '0' then
+    call('SET', keys[i + 1 + additions], args[first + i], 'XX', 'KEEPTTL')
+  else
+    call('SET', keys[i + 1 + additions], args[first + i], 'EX', keep_s)
+  end
 end
 call('HSET', keys[1], partition, position)
 return position

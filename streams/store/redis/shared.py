@@ -111,15 +111,6 @@ class RedisSharedStore:
         """See `SharedStore.entries`."""
         return await self._values([(each, self._event_key(each)) for each in events])
 
-    async def set_entries(self, entries: Mapping[int, bytes]) -> None:
-        """See `SharedStore.set_entries`."""
-        await self._ask(
-            [
-                ("SET", self._event_key(event), value, "XX", "KEEPTTL")
-                for event, value in entries.items()
-            ]
-        )
-
     async def load(
         self, rings: Mapping[str, Mapping[int, bytes]], entries: Mapping[int, bytes]
     ) -> None:
@@ -198,7 +189,8 @@ class RedisSharedStore:
         count = len(keys) - 1
         keys += [self._event_key(event) for event in add.entries]
         expected = "" if add.expected is None else add.expected
-        head = (partition, expected, add.position, count, self._keep_s)
+        keep_s = 0 if add.known_only else self._keep_s
+        head = (partition, expected, add.position, count, keep_s)
         return (len(keys), *keys, *head, *arguments, *add.entries.values())
 
     def _idle_s(self, kind: str) -> int:

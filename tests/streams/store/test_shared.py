@@ -75,6 +75,11 @@ def one(expected: int | None, position: int, sum_: int = 1, shard: int = 0) -> S
     return ShardAdd((shard, "events", 2), expected, position, additions, {HASHES[0]: b"entry"})
 
 
+def note(entries: dict[int, bytes], expected: int | None = None, position: int = 1) -> ShardAdd:
+    source = (0, "labels#notes", 0)
+    return ShardAdd(source, expected, position, entries=entries, known_only=True)
+
+
 async def total(store: SharedStore) -> float:
     (found,) = (await store.rings({"terminal": np.array(HASHES[:1])}))["terminal"]
     if found is None:
@@ -128,8 +133,12 @@ def test_entries_are_changed_only_where_they_are_known(run: Callable[..., None])
     async def check(store: SharedStore) -> None:
         await store.add([one(None, 10)])
         assert await store.entries(HASHES) == [b"entry", None, None]
-        await store.set_entries({HASHES[0]: b"other", HASHES[1]: b"stranger"})
-        assert await store.entries(HASHES) == [b"other", None, None]
+        known = note({HASHES[0]: b"other", HASHES[0] + SHARDS: b"stranger"})
+        assert await store.add([known]) == [1]
+        assert await store.entries([*HASHES, HASHES[0] + SHARDS]) == [b"other", None, None, None]
+        # A worker that has lost its partition writes nothing older over it.
+        assert await store.add([note({HASHES[0]: b"late"}, None, 5)]) == [1]
+        assert await store.entries(HASHES[:1]) == [b"other"]
 
     run(check)
 
@@ -206,18 +215,19 @@ def test_idle_rings_entries_and_nothing_else_expire(valkey_url: str) -> None:
                 "holder": added([(4, 80_000, 1)], 1),
             }
             await store.add([ShardAdd((0, "e", 0), None, 1, additions, {4: b"x"})])
-            await store.set_entries({4: b"y"})
+            await store.add([note({4: b"y"})])
             keys = sorted([key async for key in store._client.scan(b"rs:{ttl.4:s0}:*")])
             assert [key.split(b"}:")[1] for key in keys] == [
                 b"at:e",
+                b"at:labels#notes",
                 b"event:0000000000000004",
                 b"holder:0000000000000004",
                 b"terminal:0000000000000004",
             ]
             seconds = await store._client.send([("TTL", key) for key in keys])
             left = [86_400 // 4 * 12, 86_400 * 8]
-            assert seconds[0] == -1
-            for found, most in zip(seconds[1:], [60, *left], strict=True):
+            assert seconds[:2] == [-1, -1]
+            for found, most in zip(seconds[2:], [60, *left], strict=True):
                 assert isinstance(found, int)
                 assert most - 30 < found <= most
 
@@ -253,7 +263,6 @@ def test_a_store_that_is_away_is_said() -> None:
                 store.rings({"terminal": np.array([1])}),
                 store.add([one(None, 1)]),
                 store.entries([1]),
-                store.set_entries({1: b""}),
             ):
                 with pytest.raises(StoreUnavailable, match=r"state store must be reachable"):
                     await call
