@@ -14,15 +14,17 @@ from engine.columns import Columns
 from engine.errors import HistoryError
 from engine.history import History
 from engine.manifest import Thresholds
-from riskstream.histories import Period, labels_of, open_history, score_history
+from riskstream.histories import Period, Scoring, labels_of, open_history, score_history
 from riskstream.options import (
     BundleOption,
     ConfigOption,
     FieldOption,
     JsonOption,
+    LabelsDelayOption,
     UntilOption,
     load_bundle,
     out,
+    parse_duration,
     parse_time,
     print_json,
     settings_of,
@@ -44,6 +46,7 @@ def evaluate(
         typer.Option("--from", help="Judge events from this time on; earlier ones build states."),
     ] = None,
     until: UntilOption = None,
+    labels_delay: LabelsDelayOption = "7d",
     field: FieldOption = None,
     config: ConfigOption = None,
     bundle: BundleOption = None,
@@ -53,7 +56,7 @@ def evaluate(
 
     Needs the extra riskstream\[train]. Cards with a fraud from 14 days before
     --from on are left out from 8 days after it, as the Fraud Detection Handbook's
-    protocol has it.
+    protocol has it. Each score knows the labels that were known at its event.
 
     [bold]Examples[/bold]
 
@@ -72,7 +75,8 @@ def evaluate(
             f"an evaluation must have events to judge, however: {file.name} has none in the time "
             "of --from and --until"
         )
-    scores, columns = _score(history, loaded, settings)
+    how = Scoring(parse_duration("--labels-delay", labels_delay))
+    scores, columns = _score(history, loaded, settings, how)
     figures = _judge(scores, columns, labels[columns.rows], loaded.manifest.thresholds, start_ms)
     if json:
         print_json(figures)
@@ -80,10 +84,12 @@ def evaluate(
         _print(figures)
 
 
-def _score(history: History, bundle: Bundle, settings: Settings) -> tuple[Floats, Columns]:
+def _score(
+    history: History, bundle: Bundle, settings: Settings, how: Scoring
+) -> tuple[Floats, Columns]:
     """Return the scores, float32 ``[n]``, and the ``n`` events that could be scored."""
     scores, parts, first = [], [], 0
-    for chunk, batch in score_history(history, bundle, settings):
+    for chunk, batch in score_history(history, bundle, settings, how):
         scores.append(batch.scored.scores)
         parts.append(batch.columns.shifted(first))
         first += len(chunk)
