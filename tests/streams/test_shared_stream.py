@@ -14,9 +14,11 @@ import pytest
 from engine.bundle import Bundle
 from engine.decode import Decoder
 from engine.device import Device
+from engine.history import History
 from engine.offline import OfflineScorer
 from engine.scorer import Scorer
-from tests.bundles import shared_bundle
+from streams.replay import Labels, replay
+from tests.bundles import SCHEMA, shared_bundle
 from tests.streams.harness import Stream, headers
 from tests.streams.synthetic import START, Sent, sent
 from tests.waiting import wait_for
@@ -106,6 +108,26 @@ async def test_a_replay_with_labels_gives_the_scores_of_the_core(
     assert largest_difference(found, expected) <= TOLERANCE
     # The labels matter, or this would show nothing.
     assert largest_difference(expected, offline_scores(bundle, events, None)) > 0.01
+    assert (await stream.collect(len(events))).dead_letters == []
+
+
+async def test_a_replay_into_topics_that_idle_workers_read_does_too(
+    make_stream: MakeStream, broker: str, bundle: Path, tmp_path: Path
+) -> None:
+    events, frauds = events_of(1_500, seed=2)
+    lines = [
+        orjson.dumps({**event, "fraud": float(fraud)})
+        for event, fraud in zip(events, frauds, strict=True)
+    ]
+    (tmp_path / "events.jsonl").write_bytes(b"\n".join(lines))
+    history = History.open(tmp_path / "events.jsonl", SCHEMA)
+    stream = make_stream(broker, bundle=bundle, alignment__grace_s=DAY_S)
+    for _ in range(2):
+        stream.worker()
+    labels = Labels(round(DELAY.total_seconds() * 1000))
+    await replay(stream.settings, history, None, lambda _: None, labels)
+    found = await stream.scores(len(events))
+    assert largest_difference(found, offline_scores(bundle, events, frauds)) <= TOLERANCE
     assert (await stream.collect(len(events))).dead_letters == []
 
 

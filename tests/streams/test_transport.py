@@ -13,8 +13,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
-from streams.app import _AsIs, _options
 from streams.configuration import load_settings
+from streams.faust_options import AsIs, faust_options
 from streams.kafka import ensure_topics
 from streams.settings import Settings
 from streams.transport import BatchConsumer, Poll
@@ -38,10 +38,10 @@ class Reading(faust.App):
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
         self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
-        super().__init__(settings.app.id, **_options(settings))
+        super().__init__(settings.app.id, **faust_options(settings))
         self.in_worker = True
         name = settings.topics.transactions
-        self.agent(self.topic(name, value_serializer=cast(Any, _AsIs())), name=name)(self._read)
+        self.agent(self.topic(name, value_serializer=cast(Any, AsIs())), name=name)(self._read)
 
     @property
     def batches(self) -> BatchConsumer:
