@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import HistoryError
-from riskstream.contents import compute_content
 from riskstream.histories import Period, Scoring, labels_of, open_history
 from riskstream.options import (
     BundleOption,
@@ -69,6 +68,7 @@ def backfill(
 
       riskstream state backfill raw.csv -f amount=TX_AMOUNT --until 2026-02-01
     """
+    from riskstream.contents import compute_content
     from streams.backfill import GoOn, Source, load
 
     settings = settings_of(config, bundle, field)
