@@ -33,8 +33,6 @@ from streams.log import set_up_logging
 if TYPE_CHECKING:
     from streams.backfill import Content, GoOn, Loaded
 
-_DAY_MS = 86_400_000
-
 app = typer.Typer(help="Look after what the engine knows.", no_args_is_help=True)
 
 
