@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from engine.errors import ConfigError
-from engine.labels import Label, LabelKind, LabelReader, label_record
-from engine.manifest import Manifest
+from engine.label_decode import Label, LabelDecoder, LabelKind, label_record
 from riskstream.options import (
     BundleOption,
     ConfigOption,
@@ -64,7 +63,7 @@ def label(
     known_ms = parse_time("--known-at", known_at)
     known = datetime.fromtimestamp((now_ms if known_ms is None else known_ms) / 1000, UTC)
     labels = [Label(each, fraud, known, source, kind) for each in events]
-    _check(labels, settings, loaded.manifest, now_ms)
+    _check(labels, settings, now_ms)
     tell_unused_labels(loaded)
     run_async(publish_labels(settings, labels))
     if json:
@@ -74,10 +73,10 @@ def label(
     out.print(f"{len(labels):,} label{plural} ({what}) published to {settings.topics.labels}")
 
 
-def _check(labels: Sequence[Label], settings: Settings, manifest: Manifest, now_ms: int) -> None:
+def _check(labels: Sequence[Label], settings: Settings, now_ms: int) -> None:
     """Raise :class:`ConfigError` where the worker would refuse a label, whatever its event."""
-    limits = (settings.events.max_bytes, round(settings.events.max_future_s * 1000))
-    reader = LabelReader(manifest.schema, manifest.shared, *limits)
+    events = settings.events
+    decoder = LabelDecoder(events.max_bytes, round(events.max_future_s * 1000))
     values = [label_record(each).value for each in labels]
-    for reject in reader.decode(values, [now_ms] * len(values), now_ms).rejects:
+    for reject in decoder.decode(values, [now_ms] * len(values), now_ms).rejects:
         raise ConfigError(reject.detail)

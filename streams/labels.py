@@ -21,7 +21,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from aiokafka import ConsumerRecord
 
-from engine.labels import DecodedLabels, Found, LabelReader
+from engine.label_decode import DecodedLabels
+from engine.labels import Found, LabelReader
 from streams.batch import Batch, dead_letters
 from streams.metrics import Metrics
 from streams.publisher import Outputs, Publisher

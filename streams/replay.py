@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.history import Chunk, History
-from engine.labels import Label, label_record
+from engine.label_decode import Label, label_record
 from engine.records import Record
 from streams.kafka import ensure_topics, new_producer, start_client
 from streams.publisher import Publisher

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine.labels import LabelKind
+from engine.label_decode import LabelKind
 from streams.configuration import load_settings
 from streams.embedded.processes import choose_port
 from tests.bundles import shared_bundle, tiny_bundle

@@ -14,7 +14,8 @@ from numpy.testing import assert_array_equal
 
 from engine.columns import Decoded
 from engine.decode import Decoder
-from engine.labels import DecodedLabels, LabelReader
+from engine.label_decode import DecodedLabels
+from engine.labels import LabelReader
 from streams.batch import Batch
 from tests.bundles import SCHEMA, SHARED
 from tests.engine.tools import NOW_MS, payment
