@@ -196,7 +196,13 @@ class Alignment:
     def hear(self, clocks: Mapping[Place, Clock]) -> None:
         """Take in what all workers say of their partitions."""
         before = self._others
-        self._others = {place: each for place, each in clocks.items() if place not in self._reached}
+        # A clock of another topic is one that was read before the configuration changed.
+        topics = {topic for topic, _ in self._places}
+        self._others = {
+            place: clock
+            for place, clock in clocks.items()
+            if place not in self._reached and (not topics or place[0] in topics)
+        }
         self._has_heard = True
         for place, clock in self._others.items():
             known = before.get(place)

@@ -270,6 +270,14 @@ def test_a_partition_that_nobody_has_spoken_of_holds_the_others_at_the_start(
     assert mine.limit("events") == START + GRACE_MS + 1
 
 
+def test_clocks_of_a_topic_that_is_read_no_more_hold_nobody(make: Make, clock: Time) -> None:
+    mine = Alignment(SHARED, "events", GRACE_MS, idle_s=1.0, stale_s=60.0, places=[A])
+    mine.own(A, is_caught_up=False)
+    mine.hold(A, START)
+    mine.hear({("payments", 0): said(clock, 5)})
+    assert mine.limit("events") == START + GRACE_MS + 1
+
+
 def test_labels_are_taken_up_to_the_slowest_partition_of_events(make: Make, clock: Time) -> None:
     mine = make(A, LABELS)
     mine.hold(A, START)
