@@ -129,7 +129,7 @@ class Alignment:
         self._grace_ms, self._idle_ms = grace_ms, round(idle_s * 1000)
         self._stale_ms = round(stale_s * 1000)
         self._places = frozenset(places)
-        self._started_ms = self._busy_ms = self._arrived_ms = now_ms()
+        self._started_ms = self._busy_ms = self._active_ms = now_ms()
         self._reached: dict[Place, int | None] = {}
         self._heads: dict[Place, int] = {}
         self._quiet_ms: dict[Place, int | None] = {}
@@ -170,7 +170,7 @@ class Alignment:
     def arrived(self, place: Place) -> None:
         """Note that records came."""
         self._quiet_ms[place] = None
-        self._note_arrival()
+        self._note_activity()
 
     def quiet(self, place: Place) -> None:
         """Note that a poll found nothing more in a partition."""
@@ -186,9 +186,11 @@ class Alignment:
             self._heads.pop(place, None)
         else:
             self._heads[place] = head_ms
+            self._note_activity()
 
     def processed(self, place: Place, until_ms: int) -> None:
         """Note that records up to an event time have had their effect."""
+        self._note_activity()
         reached = self._reached.get(place)
         if place in self._reached and (reached is None or until_ms > reached):
             self._reached[place] = until_ms
@@ -207,7 +209,7 @@ class Alignment:
         for place, clock in self._others.items():
             known = before.get(place)
             if known is not None and clock.quiet_ms is None and clock.time_ms != known.time_ms:
-                self._note_arrival()
+                self._note_activity()
 
     def mine(self) -> dict[Place, Clock]:
         """Return the clocks of this worker's partitions."""
@@ -287,11 +289,12 @@ class Alignment:
     def _is_idle(self, clock: Clock) -> bool:
         return clock.is_idle(self._busy_ms, self._idle_ms)
 
-    def _note_arrival(self) -> None:
+    def _note_activity(self) -> None:
+        """Note that records came, wait or were processed somewhere."""
         now = now_ms()
-        if now - self._arrived_ms > self._idle_ms:
+        if now - self._active_ms > self._idle_ms:
             self._busy_ms = now
-        self._arrived_ms = now
+        self._active_ms = now
 
 
 def _differs(said: Clock | None, clock: Clock, step_ms: int) -> bool:

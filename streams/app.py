@@ -247,7 +247,6 @@ class RiskApp(faust.App):
             except Unavailable:
                 # Whatever else needs the store says so.
                 await self.sleep(_LISTEN_EVERY_S)
-                continue
             for lane in lanes:
                 if lane.waiting:
                     await self._go_on(lane, lane.advance)

@@ -225,7 +225,27 @@ def test_a_head_that_waits_is_not_idle(make: Make, clock: Time) -> None:
     assert mine.limit("events") == START + GRACE_MS + 1
     mine.processed(A, START)
     mine.hold(A, None)
+    clock.s += 1.1
+    mine.quiet(A)
     assert mine.limit("events") > START + DAY_MS
+
+
+def test_a_wait_of_its_own_does_not_make_a_partition_unsure_again(make: Make, clock: Time) -> None:
+    mine = make(A)
+    mine.own(B, is_caught_up=True)
+    mine.hear({})
+    for _ in range(3):
+        mine.arrived(A)
+        mine.hold(A, START)
+        for _ in range(12):
+            clock.s += 0.1
+            mine.quiet(B)
+            mine.hold(A, START)
+        assert mine.limit("events") == START + GRACE_MS + 1, "B was quiet while A waited"
+        clock.s += 0.9
+        mine.quiet(B)
+        mine.arrived(A)
+        assert mine.limit("events") == START + GRACE_MS + 1, "and is still"
 
 
 def test_other_workers_hold_until_they_are_stale(make: Make, clock: Time) -> None:

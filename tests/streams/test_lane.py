@@ -162,7 +162,7 @@ def test_every_record_is_handled_once_and_in_order_whatever_waits(
                 assert offsets == list(range(len(offsets)))
                 assert h.lane.stored(partition) == (len(offsets) or None)
         # Now those that have nothing to read hold up nobody.
-        h.alignment._idle_ms = 0
+        h.alignment._idle_ms = -(10**12)
         for partition in (0, 1, 2):
             h.alignment._quiet_ms[TOPIC, partition] = 0
         steps = 0
