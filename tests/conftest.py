@@ -68,6 +68,16 @@ def broker(request: pytest.FixtureRequest) -> str:
     return address
 
 
+@pytest.fixture(
+    params=[pytest.param("embedded_broker", marks=pytest.mark.slow), "apache_kafka"],
+    ids=["embedded", "kafka"],
+)
+def joined_broker(request: pytest.FixtureRequest) -> str:
+    """The same for tests in which workers join often: the embedded broker takes its time there."""
+    address: str = request.getfixturevalue(request.param)
+    return address
+
+
 def _docker_runs() -> bool:
     import docker
 

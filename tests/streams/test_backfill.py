@@ -73,9 +73,9 @@ async def scores_of(file: Path, stream: Stream, tmp_path: Path) -> dict[str, flo
 
 
 async def test_a_stream_after_a_backfill_gives_the_scores_of_the_core(
-    make_stream: MakeStream, broker: str, bundle: Path, file: Path, tmp_path: Path
+    make_stream: MakeStream, joined_broker: str, bundle: Path, file: Path, tmp_path: Path
 ) -> None:
-    stream = make_stream(broker, bundle=bundle, alignment__grace_s=86_400)
+    stream = make_stream(joined_broker, bundle=bundle, alignment__grace_s=86_400)
     config = config_of(stream)
     cut = ("--labels-delay", "2d", "--config", config)
     code, stdout, error = await riskstream(

@@ -58,16 +58,16 @@ async def make_again(stream: Stream) -> None:
 
 
 async def test_another_topic_is_scored_from_its_beginning(
-    make_stream: MakeStream, broker: str
+    make_stream: MakeStream, joined_broker: str
 ) -> None:
     events = payments(300, accounts=20)
-    stream = make_stream(broker)
+    stream = make_stream(joined_broker)
     first = stream.worker()
     await stream.produce([sent(event) for event in events[:200]])
     await stream.collect(200)
     first.stop()
     other = make_stream(
-        broker,
+        joined_broker,
         **{
             "app__id": stream.name,
             "topics__scores": stream.settings.topics.scores,

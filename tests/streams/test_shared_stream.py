@@ -95,10 +95,10 @@ def largest_difference(found: dict[str, float], expected: dict[str, float]) -> f
 
 
 async def test_a_replay_with_labels_gives_the_scores_of_the_core(
-    make_stream: MakeStream, broker: str, bundle: Path
+    make_stream: MakeStream, joined_broker: str, bundle: Path
 ) -> None:
     events, frauds = events_of(1_500)
-    stream = make_stream(broker, bundle=bundle, alignment__grace_s=DAY_S)
+    stream = make_stream(joined_broker, bundle=bundle, alignment__grace_s=DAY_S)
     await stream.produce(labels_of(events, frauds), stream.settings.topics.labels)
     await stream.produce([sent(event) for event in events])
     for _ in range(2):
@@ -112,7 +112,7 @@ async def test_a_replay_with_labels_gives_the_scores_of_the_core(
 
 
 async def test_a_replay_into_topics_that_idle_workers_read_does_too(
-    make_stream: MakeStream, broker: str, bundle: Path, tmp_path: Path
+    make_stream: MakeStream, joined_broker: str, bundle: Path, tmp_path: Path
 ) -> None:
     events, frauds = events_of(1_500, seed=2)
     lines = [
@@ -121,7 +121,7 @@ async def test_a_replay_into_topics_that_idle_workers_read_does_too(
     ]
     (tmp_path / "events.jsonl").write_bytes(b"\n".join(lines))
     history = History.open(tmp_path / "events.jsonl", SCHEMA)
-    stream = make_stream(broker, bundle=bundle, alignment__grace_s=DAY_S)
+    stream = make_stream(joined_broker, bundle=bundle, alignment__grace_s=DAY_S)
     for _ in range(2):
         stream.worker()
     labels = Labels(round(DELAY.total_seconds() * 1000))

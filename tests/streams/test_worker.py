@@ -80,10 +80,10 @@ async def test_a_list_of_brokers_may_have_spaces(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 async def test_a_worker_that_ends_is_followed_where_it_left_off(
-    make_stream: MakeStream, broker: str, number: signal.Signals
+    make_stream: MakeStream, joined_broker: str, number: signal.Signals
 ) -> None:
     events = payments(6_000, accounts=50)
-    stream = make_stream(broker, worker__max_batch=100)
+    stream = make_stream(joined_broker, worker__max_batch=100)
     first = stream.worker()
     await stream.produce([sent(event) for event in events[:3_000]])
     await stream.collect(500)
@@ -104,10 +104,10 @@ async def test_a_worker_that_ends_is_followed_where_it_left_off(
 
 
 async def test_two_workers_share_the_partitions_and_one_takes_over(
-    make_stream: MakeStream, broker: str
+    make_stream: MakeStream, joined_broker: str
 ) -> None:
     events = payments(6_000, accounts=50)
-    stream = make_stream(broker)
+    stream = make_stream(joined_broker)
     first, second = stream.worker(), stream.worker()
 
     def shares() -> list[list[int]]:
