@@ -122,6 +122,7 @@ def counted(worker: EmbeddedWorker, kind: str) -> float:
     return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
 
 
+@pytest.mark.slow
 async def test_labels_repeat_and_contradict_each_other_across_a_restart(
     make_stream: MakeStream, embedded_broker: str, bundle: Path
 ) -> None:

@@ -140,6 +140,7 @@ async def test_a_port_that_is_taken_is_one_clear_line(
         assert said in line
 
 
+@pytest.mark.slow
 async def test_a_store_that_is_away_at_an_assignment_is_waited_for(
     make_stream: MakeStream, embedded_broker: str, tmp_path: Path
 ) -> None:
