@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import cast
 
 from streams.store.generations import Loading, named
-from streams.store.redis.client import Command, connect, translated
-from streams.store.redis.keys import GLOB_SPECIAL, PREFIX
+from streams.store.redis.client import Command
+from streams.store.redis.keys import PREFIX, beginning
+from streams.store.redis.server import Server
 
 _PAGE = 1_000
 
@@ -25,10 +26,9 @@ class RedisGenerations:
             cluster: whether the server is a Redis Cluster.
             timeout_s: how long to wait for a connection, and for an answer.
         """
-        self._url = url
         self._namespace = namespace
         self._key = f"{PREFIX}{{{namespace}}}:generations".encode()
-        self._client = connect(url, timeout_s=timeout_s, cluster=cluster)
+        self._client = Server(url, timeout_s=timeout_s, cluster=cluster)
 
     async def current(self) -> int:
         """See `Generations.current`."""
@@ -57,17 +57,13 @@ class RedisGenerations:
 
     async def drop(self, generation: int) -> int:
         """See `Generations.drop`."""
-        start = GLOB_SPECIAL.sub(
-            rb"\\\g<0>", f"{PREFIX}{{{named(self._namespace, generation)}".encode()
-        )
+        start = f"{PREFIX}{{{named(self._namespace, generation)}".encode()
         dropped = 0
         # The namespace ends with the topic's or the shards' mark: another generation's does not.
-        for pattern in (start + b":*", start + b".*"):
-            with translated(self._url):
-                keys = [key async for key in self._client.scan(pattern)]
+        for mark in (b":", b"."):
+            keys = [key async for key in self._client.scan(beginning(start + mark))]
             for at in range(0, len(keys), _PAGE):
-                with translated(self._url):
-                    await self._client.send([("UNLINK", key) for key in keys[at : at + _PAGE]])
+                await self._client.send([("UNLINK", key) for key in keys[at : at + _PAGE]])
             dropped += len(set(keys))
         return dropped
 
@@ -79,8 +75,5 @@ class RedisGenerations:
         return cast(dict[bytes, bytes], await self._ask(("HGETALL", self._key)))
 
     async def _ask(self, command: Command) -> object:
-        with translated(self._url):
-            (answer,) = await self._client.send([command])
-            if isinstance(answer, BaseException):
-                raise answer
-            return answer
+        (answer,) = await self._client.ask([command])
+        return answer

@@ -48,7 +48,7 @@ class Keys:
 
     def pattern(self, partition: int) -> bytes:
         """Return the SCAN pattern that finds every state of a partition."""
-        return GLOB_SPECIAL.sub(rb"\\\g<0>", self._start(partition)) + b"*"
+        return beginning(self._start(partition))
 
     def account(self, partition: int, key: bytes) -> str:
         """Return the account whose state lies at `key`."""
@@ -56,6 +56,15 @@ class Keys:
 
     def _start(self, partition: int) -> bytes:
         return self.position(partition) + b":"
+
+
+def beginning(start: bytes) -> bytes:
+    """Return the SCAN pattern of the keys that begin so.
+
+    >>> beginning(b"rs:[a]")
+    b'rs:\\\\[a\\\\]*'
+    """
+    return GLOB_SPECIAL.sub(rb"\\\g<0>", start) + b"*"
 
 
 def _encode(account: str) -> bytes:

@@ -12,24 +12,21 @@ The braces are Redis Cluster's hash tag: all keys of a shard lie in one slot.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from importlib import resources
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from redis.exceptions import NoScriptError
 
 from engine.buckets import Additions, length
 from engine.shared import SharedEntity
-from streams.store.redis.client import Command, connect, translated
-from streams.store.redis.keys import GLOB_SPECIAL, PREFIX
+from streams.store.redis.client import Command
+from streams.store.redis.keys import PREFIX, beginning
+from streams.store.redis.server import Script, Server
 from streams.store.shared import ShardAdd, Source, shard_of
 
-SCRIPT = resources.files(__package__).joinpath("add.lua").read_text("utf-8")
-SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+SCRIPT = Script.read("add.lua")
 
 _CLOCKS_S = 86_400
 _MASK = (1 << 64) - 1
@@ -62,18 +59,17 @@ class RedisSharedStore:
             timeout_s: how long to wait for a connection, and for an answer.
         """
         self.shards = shards
-        self._url = url
         self._namespace = f"{namespace}.{shards}"
         self._kinds = {each.name: each for each in shared}
         self._keep_s = keep_s
-        self._client = connect(url, timeout_s=timeout_s, cluster=cluster)
+        self._client = Server(url, timeout_s=timeout_s, cluster=cluster)
 
     async def positions(self, sources: Sequence[Source]) -> dict[Source, int | None]:
         """See `SharedStore.positions`."""
         asked: dict[tuple[int, str], list[Source]] = defaultdict(list)
         for source in sources:
             asked[source[:2]].append(source)
-        answers = await self._ask(
+        answers = await self._client.ask(
             [
                 ("HMGET", self._positions_key(shard, topic), *(each[2] for each in wanted))
                 for (shard, topic), wanted in asked.items()
@@ -98,13 +94,7 @@ class RedisSharedStore:
     async def add(self, adds: Sequence[ShardAdd]) -> list[int | None]:
         """See `SharedStore.add`."""
         tails = [self._script_arguments(each) for each in adds]
-        answers = await self._send([("EVALSHA", SCRIPT_SHA, *tail) for tail in tails])
-        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        # The server was restarted or its scripts flushed: EVAL runs the script and keeps it.
-        again = await self._ask([("EVAL", SCRIPT, *tails[at]) for at in unknown])
-        for at, answer in zip(unknown, again, strict=True):
-            answers[at] = answer
-        self._raise_first(answers)
+        answers = await self._client.run(SCRIPT, tails)
         return [None if each is None else int(cast(bytes, each)) for each in answers]
 
     async def entries(self, events: Sequence[int]) -> list[bytes | None]:
@@ -124,11 +114,11 @@ class RedisSharedStore:
             ("SET", self._event_key(event), entry, "EX", self._keep_s)
             for event, entry in entries.items()
         ]
-        await self._ask(commands)
+        await self._client.ask(commands)
 
     async def load_positions(self, positions: Mapping[Source, int]) -> None:
         """See `SharedStore.load_positions`."""
-        await self._ask(
+        await self._client.ask(
             [
                 ("HSET", self._positions_key(shard, topic), partition, position)
                 for (shard, topic, partition), position in positions.items()
@@ -142,16 +132,14 @@ class RedisSharedStore:
         if mine:
             pairs = [each for pair in mine.items() for each in pair]
             commands = [("HSET", key, *pairs), ("EXPIRE", key, _CLOCKS_S), *commands]
-        found = cast(dict[bytes, bytes], (await self._ask(commands))[-1])
+        found = cast(dict[bytes, bytes], (await self._client.ask(commands))[-1])
         return {name.decode(): clock for name, clock in found.items()}
 
     async def every_ring(self, kind: str) -> AsyncIterator[tuple[int, bytes]]:
         """See `SharedStore.every_ring`."""
         for shard in range(self.shards):
             start = self._shard(shard) + self._kind(kind)
-            pattern = GLOB_SPECIAL.sub(rb"\\\g<0>", start) + b"*"
-            with translated(self._url):
-                keys = sorted({key async for key in self._client.scan(pattern)})
+            keys = sorted({key async for key in self._client.scan(beginning(start))})
             hashes = [_signed(int(key[len(start) :], 16)) for key in keys]
             values = await self._values(list(zip(hashes, keys, strict=True)))
             for hashed, value in zip(hashes, values, strict=True):
@@ -167,7 +155,7 @@ class RedisSharedStore:
         places: dict[int, list[int]] = defaultdict(list)
         for at, (hashed, _) in enumerate(keys):
             places[shard_of(hashed, self.shards)].append(at)
-        answers = await self._ask(
+        answers = await self._client.ask(
             [("MGET", *(keys[at][1] for at in some)) for some in places.values()]
         )
         values: list[bytes | None] = [None] * len(keys)
@@ -214,21 +202,6 @@ class RedisSharedStore:
     def _event_key(self, hashed: int) -> bytes:
         shard = shard_of(hashed, self.shards)
         return self._shard(shard) + b"event:%016x" % (hashed & _MASK)
-
-    async def _ask(self, commands: list[Command]) -> list[object]:
-        answers = await self._send(commands)
-        self._raise_first(answers)
-        return answers
-
-    async def _send(self, commands: list[Command]) -> list[object]:
-        with translated(self._url):
-            return await self._client.send(commands) if commands else []
-
-    def _raise_first(self, answers: list[object]) -> None:
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                with translated(self._url):
-                    raise answer
 
 
 def _packed(additions: Additions) -> list[bytes]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from importlib import resources
 from typing import cast
-
-from redis.exceptions import NoScriptError
 
 from engine.errors import ConfigError
 from streams.store.base import PartitionWrite, Snapshot, WriteKind, WriteOutcome
-from streams.store.redis.client import Command, connect, translated
+from streams.store.redis.client import Command
 from streams.store.redis.keys import Keys
+from streams.store.redis.server import Script, Server
 
-SCRIPT = resources.files(__package__).joinpath("write.lua").read_text("utf-8")
-SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+SCRIPT = Script.read("write.lua")
 PAGE = 1_000
 
 
@@ -49,21 +45,20 @@ class RedisStore:
         """
         if expire_s is not None and expire_s < 1:
             raise ConfigError(f"expire_s must be 1 or more, or None, however: expire_s={expire_s}")
-        self._url = url
         self._keys = Keys(namespace)
         self._expire_s = expire_s or 0
-        self._client = connect(url, timeout_s=timeout_s, cluster=cluster)
+        self._client = Server(url, timeout_s=timeout_s, cluster=cluster)
 
     async def positions(self, partitions: Iterable[int]) -> dict[int, int | None]:
         """See `Store.positions`."""
         asked = list(partitions)
-        answers = await self._ask([("GET", self._keys.position(each)) for each in asked])
+        answers = await self._client.ask([("GET", self._keys.position(each)) for each in asked])
         return {each: _position(answer) for each, answer in zip(asked, answers, strict=True)}
 
     async def read(self, wanted: Mapping[int, Sequence[str]]) -> Snapshot:
         """See `Store.read`."""
         # MGET, so that a partition's position is read with its states.
-        answers = await self._ask(
+        answers = await self._client.ask(
             [
                 ("MGET", self._keys.position(each), *self._keys.states(each, accounts))
                 for each, accounts in wanted.items()
@@ -78,35 +73,28 @@ class RedisStore:
     async def write(self, writes: Sequence[PartitionWrite]) -> list[WriteOutcome]:
         """See `Store.write`."""
         tails = [self._script_arguments(write) for write in writes]
-        answers = await self._send([("EVALSHA", SCRIPT_SHA, *tail) for tail in tails])
-        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        # The server was restarted or its scripts flushed: EVAL runs the script and keeps it.
-        again = await self._ask([("EVAL", SCRIPT, *tails[at]) for at in unknown])
-        for at, answer in zip(unknown, again, strict=True):
-            answers[at] = answer
-        self._raise_first(answers)
+        answers = await self._client.run(SCRIPT, tails)
         return [_outcome(write, answer) for write, answer in zip(writes, answers, strict=True)]
 
     async def load(self, partition: int, states: Mapping[str, bytes]) -> None:
         """See `Store.load`."""
         keys = self._keys.states(partition, list(states))
         expiry: Command = ("EX", self._expire_s) if self._expire_s else ()
-        await self._ask(
+        await self._client.ask(
             [("SET", key, state, *expiry) for key, state in zip(keys, states.values(), strict=True)]
         )
 
     async def states(self, partition: int) -> AsyncIterator[tuple[str, bytes]]:
         """See `Store.states`."""
-        with translated(self._url):
-            # SCAN may name a key twice.
-            keys = list({key async for key in self._client.scan(self._keys.pattern(partition))})
+        # SCAN may name a key twice.
+        keys = list({key async for key in self._client.scan(self._keys.pattern(partition))})
         for start in range(0, len(keys), PAGE):
             for found in await self._values(partition, keys[start : start + PAGE]):
                 yield found
 
     async def ping(self) -> None:
         """See `Store.ping`."""
-        await self._ask([("PING",)])
+        await self._client.ask([("PING",)])
 
     async def close(self) -> None:
         """See `Store.close`."""
@@ -129,29 +117,13 @@ class RedisStore:
         """Read the states at keys; one that has expired since is left out."""
         if not keys:
             return []
-        (answer,) = await self._ask([("MGET", *keys)])
+        (answer,) = await self._client.ask([("MGET", *keys)])
         states = cast(list[bytes | None], answer)
         return [
             (self._keys.account(partition, key), state)
             for key, state in zip(keys, states, strict=True)
             if state is not None
         ]
-
-    async def _ask(self, commands: list[Command]) -> list[object]:
-        """Send commands and raise the first error among the answers."""
-        answers = await self._send(commands)
-        self._raise_first(answers)
-        return answers
-
-    async def _send(self, commands: list[Command]) -> list[object]:
-        with translated(self._url):
-            return await self._client.send(commands) if commands else []
-
-    def _raise_first(self, answers: list[object]) -> None:
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                with translated(self._url):
-                    raise answer
 
 
 def _position(answer: object) -> int | None:
