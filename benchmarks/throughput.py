@@ -35,8 +35,7 @@ from streams.embedded.broker import EmbeddedBroker
 from streams.embedded.kafka import ApacheKafka, why_not
 from streams.embedded.valkey import EmbeddedValkey
 from streams.embedded.worker import EmbeddedWorker
-from streams.kafka import ensure_topics, new_producer, start_client
-from streams.publisher import Publisher
+from streams.publisher import open_publisher
 from streams.settings import Settings
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -69,16 +68,10 @@ def events(n: int, accounts: int, terminals: int, seed: int = 0) -> list[Record]
 
 
 async def publish(settings: Settings, records: list[Record]) -> None:
-    partitions = await ensure_topics(settings)
-    producer = new_producer(settings.broker)
-    await start_client(producer, settings.broker)
-    try:
-        publisher = Publisher(producer, settings.broker, partitions)
+    async with open_publisher(settings) as publisher:
         for start in range(0, len(records), 10_000):
             part = records[start : start + 10_000]
             await publisher.publish({settings.topics.transactions: [(None, part)]})
-    finally:
-        await producer.stop()
 
 
 def measure(worker: EmbeddedWorker, n: int, limit_s: float = 300.0) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The worker's Faust app: one agent takes polls through the processor."""
+"""The worker's Faust app: an agent for each topic takes its polls through its lane."""
 
 from __future__ import annotations
 

@@ -75,7 +75,12 @@ class Batch(Generic[ContentT]):
         """When each record was published, in ms since 1970; int64 ``[n]``."""
         return self._each(lambda record: record.timestamp)
 
-    @property
+    @cached_property
+    def firsts(self) -> dict[int, int]:
+        """For each partition, the offset of its first record."""
+        return {record.partition: record.offset for record in reversed(self.records)}
+
+    @cached_property
     def positions(self) -> dict[int, int]:
         """For each partition, the offset after its last record."""
         return {record.partition: record.offset + 1 for record in self.records}

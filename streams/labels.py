@@ -109,8 +109,7 @@ class LabelProcessor:
         for partition, position in batch.positions.items():
             mine = partitions[found.rows] == partition
             content = self._shared.of_labels(found.labels.take(mine), offsets[found.rows[mine]])
-            first = int(offsets[partitions == partition][0])
-            parts[partition] = Part(first, position, content)
+            parts[partition] = Part(batch.firsts[partition], position, content)
         return parts
 
     def _observe(self, batch: Batch[DecodedLabels], found: Found, done: set[int]) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
-from engine.columns import Columns, Decoded, Reason
+from engine.columns import Columns, Decoded, Reason, Reject
 from engine.decode import Decoder
 from engine.failures import set_aside
 from engine.records import Encoder, Record, Times, without_event
@@ -164,8 +164,7 @@ class Processor:
             events = columns.take(mine)
             counted = ~scored.duplicate[mine]
             content = self._shared.of_events(events, offsets[events.rows], counted)
-            first = int(offsets[partitions == partition][0])
-            parts[partition] = Part(first, position, content)
+            parts[partition] = Part(batch.firsts[partition], position, content)
         await self._shared.add(self._settings.topics.transactions, parts)
 
     def _outputs(
@@ -183,9 +182,8 @@ class Processor:
         scores = self._encoder.scores(columns, scored, times)
         alerts = self._encoder.alerts(columns, scored, times, values)
         places = sorted(scored.reasons)
-        rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
-        moved = [r for r in decoded.rejects if rekey and r.reason is Reason.WRONG_KEY]
-        dead = [r for r in decoded.rejects if not (rekey and r.reason is Reason.WRONG_KEY)]
+        moved = [each for each in decoded.rejects if self._is_rekeyed(each)]
+        dead = [each for each in decoded.rejects if not self._is_rekeyed(each)]
         return {
             topics.scores: grouped(records, rows, scores),
             topics.alerts: grouped(records, [rows[place] for place in places], alerts),
@@ -236,14 +234,17 @@ class Processor:
             metrics.scores.labels(decision).inc(count)
         metrics.duplicates.inc(int(scored.duplicate[mine].sum()))
         metrics.late.inc(int(scored.late[mine].sum()))
-        rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
         for reject in decoded.rejects:
             if not counts[reject.row]:
                 continue
-            if rekey and reject.reason is Reason.WRONG_KEY:
+            if self._is_rekeyed(reject):
                 metrics.rekeyed.inc()
             else:
                 metrics.dead_letters.labels(reject.reason).inc()
+
+    def _is_rekeyed(self, reject: Reject) -> bool:
+        rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
+        return rekey and reject.reason is Reason.WRONG_KEY
 
 
 def _moved(found: Mapping[int, int | None], stored: Mapping[int, int | None]) -> list[WriteOutcome]:

@@ -6,7 +6,8 @@ aiokafka spends about ten times as long on a record that is sent by itself.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -14,7 +15,8 @@ from aiokafka.partitioner import murmur2
 
 from engine.records import Record
 from streams.delivery import Chunk, Delivery, Shrink, unavailable
-from streams.settings import Broker
+from streams.kafka import ensure_topics, new_producer, start_client
+from streams.settings import Broker, Settings
 
 #: For each topic, pairs of a partition and its records.
 Outputs = Mapping[str, Sequence[tuple[int | None, Iterable[Record]]]]
@@ -80,6 +82,22 @@ class Publisher:
             for record in records:
                 by_partition[partition_of(record.key or b"", n)].append(record)
         return by_partition
+
+
+@asynccontextmanager
+async def open_publisher(settings: Settings) -> AsyncIterator[Publisher]:
+    """Open a publisher for the topics of a configuration, which are created where missing.
+
+    Raises:
+        BrokerUnavailable: Kafka is not there.
+    """
+    partitions = await ensure_topics(settings)
+    producer = new_producer(settings.broker)
+    try:
+        await start_client(producer, settings.broker)
+        yield Publisher(producer, settings.broker, partitions)
+    finally:
+        await producer.stop()
 
 
 def partition_of(key: bytes, partitions: int) -> int:

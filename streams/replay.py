@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from engine.history import Chunk, History
 from engine.label_decode import Label, label_record
 from engine.records import Record
-from streams.kafka import ensure_topics, new_producer, start_client
-from streams.publisher import Publisher
+from streams.publisher import Publisher, open_publisher
 from streams.settings import Settings
 
 #: Events published together at most; paced replays publish what is due every few milliseconds.
@@ -144,15 +143,9 @@ async def replay(
     Raises:
         BrokerUnavailable: Kafka is not there, or does not acknowledge.
     """
-    partitions = await ensure_topics(settings)
-    producer = new_producer(settings.broker)
-    try:
-        await start_client(producer, settings.broker)
-        publisher = Publisher(producer, settings.broker, partitions)
+    async with open_publisher(settings) as publisher:
         pace, known = Pace.of(history, speed), labels or Labels(None)
         return await _publish(settings, history, publisher, pace, known, on_progress)
-    finally:
-        await producer.stop()
 
 
 async def _publish(
@@ -190,15 +183,9 @@ async def publish_labels(settings: Settings, labels: Sequence[Label]) -> None:
     Raises:
         BrokerUnavailable: Kafka is not there, or does not acknowledge.
     """
-    partitions = await ensure_topics(settings)
-    producer = new_producer(settings.broker)
-    try:
-        await start_client(producer, settings.broker)
-        publisher = Publisher(producer, settings.broker, partitions)
-        records = [label_record(label) for label in labels]
+    records = [label_record(label) for label in labels]
+    async with open_publisher(settings) as publisher:
         await publisher.publish({settings.topics.labels: [(None, records)]})
-    finally:
-        await producer.stop()
 
 
 def _records(chunk: Chunk, start: int, stop: int) -> list[Record]:

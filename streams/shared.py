@@ -24,7 +24,7 @@ from engine.shared import SharedEntity
 from streams.log import get_logger
 from streams.metrics import Metrics
 from streams.retries import Retries
-from streams.store.shared import ShardAdd, SharedStore, Source
+from streams.store.shared import ShardAdd, SharedStore, Source, shard_of
 
 logger = get_logger(__name__)
 
@@ -152,23 +152,18 @@ class SharedState:
     async def add(self, topic: str, parts: Mapping[int, Part]) -> None:
         """Add what batches add to every shard that does not have it yet."""
         whole = {partition: self._by_shard(part, part.first) for partition, part in parts.items()}
-        waiting = {
-            (shard, topic, partition) for partition, by_shard in whole.items() for shard in by_shard
-        }
-        while waiting:
-            adds = []
-            for source in sorted(waiting):
-                part = parts[source[2]]
-                at = self._at.get(source)
-                if at is None or at <= part.first:
-                    content: Content | None = whole[source[2]][source[0]]
-                else:
-                    content = self._by_shard(part, at).get(source[0])
-                if content is not None:
-                    adds.append(
-                        ShardAdd(source, at, part.position, content.additions, content.entries)
-                    )
-            waiting = await self._send(adds)
+
+        def add_of(source: Source, at: int | None) -> ShardAdd | None:
+            shard, _, partition = source
+            part = parts[partition]
+            is_behind = at is None or at <= part.first
+            by_shard = whole[partition] if is_behind else self._by_shard(part, at or 0)
+            if shard not in by_shard:
+                return None
+            content = by_shard[shard]
+            return ShardAdd(source, at, part.position, content.additions, content.entries)
+
+        await self._send_all(_sources(topic, whole), add_of)
 
     async def note(
         self, topic: str, positions: Mapping[int, int], entries: Mapping[int, Mapping[int, bytes]]
@@ -180,24 +175,25 @@ class SharedState:
             positions: for each of its partitions, the offset after the last of these labels.
             entries: for each partition, event hash to what is kept of it from now on.
         """
-        waiting = {
-            (event % self.store.shards, topic + NOTES, partition)
-            for partition, changed in entries.items()
-            for event in changed
-        }
+        whole = {each: self._entries_by_shard(changed) for each, changed in entries.items()}
+
+        def add_of(source: Source, at: int | None) -> ShardAdd | None:
+            shard, _, partition = source
+            position = positions[partition]
+            if at is not None and at >= position:
+                return None
+            mine = whole[partition][shard]
+            return ShardAdd(source, at, position, entries=mine, known_only=True)
+
+        await self._send_all(_sources(topic + NOTES, whole), add_of)
+
+    async def _send_all(
+        self, waiting: set[Source], add_of: Callable[[Source, int | None], ShardAdd | None]
+    ) -> None:
+        """Send what each source adds from where its shard is, until none has anything to add."""
         while waiting:
-            adds = []
-            for source in sorted(waiting):
-                shard, _, partition = source
-                at, position = self._at.get(source), positions[partition]
-                if at is None or at < position:
-                    mine = {
-                        event: entry
-                        for event, entry in entries[partition].items()
-                        if event % self.store.shards == shard
-                    }
-                    adds.append(ShardAdd(source, at, position, entries=mine, known_only=True))
-            waiting = await self._send(adds)
+            adds = [add_of(source, self._at.get(source)) for source in sorted(waiting)]
+            waiting = await self._send([each for each in adds if each is not None])
 
     async def _send(self, adds: Sequence[ShardAdd]) -> set[Source]:
         """Send additions; return the sources to try again, from where the shard says it is."""
@@ -237,13 +233,22 @@ class SharedState:
                 additions.setdefault(shard, {})[kind] = Additions(
                     added.entities[mine], added.buckets[mine], added.amounts[mine]
                 )
-        entries: dict[int, dict[int, bytes]] = {}
-        for event, entry in content.entries.items():
-            entries.setdefault(event % shards, {})[event] = entry
+        entries = self._entries_by_shard(content.entries)
         return {
             shard: Content(additions.get(shard, {}), entries.get(shard, {}))
             for shard in additions.keys() | entries.keys()
         }
+
+    def _entries_by_shard(self, entries: Mapping[int, bytes]) -> dict[int, dict[int, bytes]]:
+        by_shard: dict[int, dict[int, bytes]] = {}
+        for event, entry in entries.items():
+            by_shard.setdefault(shard_of(event, self.store.shards), {})[event] = entry
+        return by_shard
+
+
+def _sources(topic: str, whole: Mapping[int, Iterable[int]]) -> set[Source]:
+    """Return the sources of a topic's partitions, each with the shards it has something for."""
+    return {(shard, topic, partition) for partition, shards in whole.items() for shard in shards}
 
 
 def _decoded(shared: SharedEntity, values: Sequence[bytes | None]) -> NDArray[np.void]:
