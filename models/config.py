@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +15,9 @@ from engine.shared import SharedEntity
 
 SCORER_FILE = "scorer.toml"
 TRAINING_FILE = "training.toml"
+
+#: In what a network may compute while it learns.
+PRECISIONS = ("float32", "bfloat16")
 
 #: The group of reasons that stands for the cell's state.
 MEMORY_GROUP = "sequence"
@@ -52,6 +55,7 @@ class ScorerConfig:
         hidden: the widths of the head's layers.
         dropout: the share of units left out in training.
         knots: the segments of each feature's quantile map.
+        members: how many heads share the network (:class:`models.head.Head`).
     """
 
     pack: str
@@ -65,6 +69,18 @@ class ScorerConfig:
     hidden: tuple[int, ...] = (128, 64)
     dropout: float = 0.1
     knots: int = 16
+    members: int = 1
+
+    def __post_init__(self) -> None:
+        if self.members < 1:
+            raise ConfigError(
+                f"members must be 1 or more, however: {self.members}; change it in {SCORER_FILE}"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(
+                f"dropout must be at least 0 and below 1, however: {self.dropout}; "
+                f"change it in {SCORER_FILE}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as the manifest holds it, which has the shared entities in a place apart."""
@@ -112,6 +128,11 @@ class TrainConfig:
         rise: the share of the steps over which the learning rate rises, before its cosine fall.
         clip: the largest norm of the gradient.
         average: the decay of the moving average of the weights, which is the model that is kept.
+        feature_dropout: the share of the features that an account does not see, drawn anew for
+            each of its chunks.
+        label_smoothing, focal: see :func:`models.objective.weighted_loss`.
+        precision: of the network while it learns, ``float32`` or ``bfloat16``; weights, loss and
+            the model that is kept are float32.
         review_share: the share of the events that is to be reviewed.
         decline_precision: the least precision at which an event is declined.
         threads: PyTorch's threads; 0 leaves them as they are.
@@ -132,23 +153,22 @@ class TrainConfig:
     rise: float = 0.15
     clip: float = 1.0
     average: float = 0.99
+    feature_dropout: float = 0.0
+    label_smoothing: float = 0.0
+    focal: float = 0.0
+    precision: str = "float32"
     review_share: float = 0.005
     decline_precision: float = 0.9
     threads: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("negatives", "rise", "review_share", "decline_precision"):
-            if not 0.0 < getattr(self, name) <= 1.0:
-                raise ConfigError(
-                    f"{name} must be above 0 and at most 1, however: {getattr(self, name)}; "
-                    f"change it in {TRAINING_FILE}"
-                )
-        for name in ("epochs", "patience", "accounts", "steps", "validation_days"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(
-                    f"{name} must be above 0, however: {getattr(self, name)}; "
-                    f"change it in {TRAINING_FILE}"
-                )
+        for names, (holds, rule) in _RULES.items():
+            for name in names:
+                if not holds(getattr(self, name)):
+                    raise ConfigError(
+                        f"{name} must be {rule}, however: {getattr(self, name)}; "
+                        f"change it in {TRAINING_FILE}"
+                    )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as the manifest holds it."""
@@ -163,6 +183,27 @@ class TrainConfig:
         """Return it with another family of cell, and that cell's default options."""
         options = self.scorer.cell.options if family == self.scorer.cell.name else {}
         return replace(self, scorer=replace(self.scorer, cell=Part(family, options)))
+
+
+_POSITIVE = ("epochs", "patience", "accounts", "steps", "validation_days", "learning_rate", "clip")
+
+#: What must hold of which settings of a training, and how it is said.
+_RULES: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {
+    ("negatives", "rise", "review_share", "decline_precision"): (
+        lambda value: 0.0 < value <= 1.0,
+        "above 0 and at most 1",
+    ),
+    ("average", "feature_dropout", "label_smoothing"): (
+        lambda value: 0.0 <= value < 1.0,
+        "at least 0 and below 1",
+    ),
+    _POSITIVE: (lambda value: value > 0, "above 0"),
+    ("warm_up_days", "label_delay_days", "weight_decay", "focal", "threads", "seed"): (
+        lambda value: value >= 0,
+        "0 or more",
+    ),
+    ("precision",): (PRECISIONS.__contains__, f"one of {', '.join(PRECISIONS)}"),
+}
 
 
 def load_train_config(folder: Path) -> TrainConfig:

@@ -46,6 +46,16 @@ class Histories:
         """The number of rows of each account, int64 ``[accounts]``."""
         return np.diff(self.starts)
 
+    def until(self, row: int) -> Histories:
+        """Return them without the rows from ``row`` on; an account may have none left.
+
+        >>> by_account(np.array([7, 5, 7])).until(2).starts.tolist()
+        [0, 1, 2]
+        """
+        kept = self.order < row
+        starts = np.concatenate(([0], np.cumsum(kept)))[self.starts].astype(np.int64)
+        return Histories(self.account, self.order[kept], starts)
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
@@ -152,30 +162,63 @@ class Chunk:
     first: bool
 
 
-def chunks(
-    histories: Histories, accounts: int, steps: int, rng: np.random.Generator | None
-) -> Iterator[Chunk]:
-    """Yield the histories as chunks, each group of accounts from its beginning to its end.
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The steps ``start`` to ``stop`` of a group of accounts, int64 ``[A]``; A may be 0."""
+
+    group: NDArray[np.int64]
+    start: int
+    stop: int
+
+
+def windows(
+    histories: Histories,
+    accounts: int,
+    steps: int,
+    rng: np.random.Generator | None,
+    share: tuple[int, int] = (0, 1),
+) -> list[Window]:
+    """Cut the histories into windows, each group of accounts from its beginning to its end.
 
     Accounts of like length are grouped, so that little is padding.
 
     Args:
         histories: the rows by account.
-        accounts: how many accounts a chunk has, at most.
-        steps: how many events of each it has, at most.
+        accounts: how many accounts a group has, at most.
+        steps: how many events of each a window has, at most.
         rng: shuffles the groups; None leaves them in order.
+        share: ``(rank, size)``: every ``size``-th group, from the ``rank``-th on. All ranks get
+            equally many windows, some of them past their accounts' ends.
     """
+    rank, size = share
     lengths = histories.lengths
     noise = 1.0 if rng is None else rng.uniform(0.85, 1.15, len(lengths))
     by_length = np.argsort(lengths * noise, kind="stable")
     groups = [by_length[at : at + accounts] for at in range(0, len(by_length), accounts)]
     if rng is not None:
         rng.shuffle(groups)
-    for group in groups:
-        longest = int(lengths[group].max())
+    found = []
+    for at in range(0, len(groups), size):
+        together = groups[at : at + size]
+        own = together[rank] if rank < len(together) else by_length[:0]
+        longest = max(int(lengths[group].max()) for group in together)
         for start in range(0, longest, steps):
-            place = np.arange(start, min(start + steps, longest))[None, :]
-            valid = place < lengths[group][:, None]
-            index = np.where(valid, histories.starts[group][:, None] + place, 0)
-            rows = np.where(valid, histories.order[index], 0)
-            yield Chunk(torch.from_numpy(rows), torch.from_numpy(valid), start == 0)
+            found.append(Window(own, start, min(start + steps, longest)))
+    return found
+
+
+def chunk_of(histories: Histories, window: Window) -> Chunk:
+    """Return the rows of a window."""
+    place = np.arange(window.start, window.stop)[None, :]
+    valid = place < histories.lengths[window.group][:, None]
+    index = np.where(valid, histories.starts[window.group][:, None] + place, 0)
+    rows = np.where(valid, histories.order[index], 0)
+    return Chunk(torch.from_numpy(rows), torch.from_numpy(valid), window.start == 0)
+
+
+def chunks(
+    histories: Histories, accounts: int, steps: int, rng: np.random.Generator | None
+) -> Iterator[Chunk]:
+    """Yield the chunks of :func:`windows`, whose arguments these are."""
+    for window in windows(histories, accounts, steps, rng):
+        yield chunk_of(histories, window)

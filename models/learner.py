@@ -1,10 +1,16 @@
-"""The epochs of a training: sequences of events in, better weights out."""
+"""The epochs of a training: sequences of events in, better weights out.
+
+The encoding of the features has no weights, so it is made once, not in each epoch. The random
+choices of an epoch depend on the seed, the epoch's number and the process's rank alone: a training
+that goes on after an epoch needs no generator's state.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +18,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.config import TrainConfig
-from models.data import Chunk, Histories, chunks
+from models.data import Histories, Window, chunk_of, windows
+from models.objective import weighted_loss
+from models.schedule import learning_rate_at, momentum_at
 from models.scorer import Scorer
 
 #: Accounts and steps of a chunk when nothing is learnt.
 _WIDE, _LONG = 1024, 64
+
+#: Events that are encoded at once; more do not fit the processor's caches.
+_SLICE = 4096
+
+#: The average forgets the first weights sooner than the last ones, over about this many updates.
+_FORGET = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,97 +64,152 @@ class Learner:
     """The model, its moving average, the optimizer and its schedule.
 
     Args:
-        scorer: is trained in place.
+        scorer: is trained in place. Its encoding must have been fitted.
         material: what it is trained on.
         config: how.
 
     Attributes:
         averaged: the moving average of the weights, in evaluation mode.
+        epochs: how many are done.
     """
 
     def __init__(self, scorer: Scorer, material: Material, config: TrainConfig) -> None:
         self.scorer, self.material, self.config = scorer, material, config
         self.averaged = deepcopy(scorer).eval()
-        self.rng = np.random.default_rng(config.seed)
+        self.epochs, self.updates = 0, 0
         self.optimizer = torch.optim.AdamW(
-            scorer.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            scorer.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
-        per_epoch = sum(1 for _ in self._chunks(None))
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer,
-            max_lr=config.learning_rate,
-            total_steps=per_epoch * config.epochs + 1,
-            pct_start=config.rise,
-        )
-        self.updates = 0
+        self._encoded = encode(scorer, material.columns)
+        last = int(np.flatnonzero(material.periods.training)[-1])
+        self._taught = material.histories.until(last + 1)
+        self._weights = [each.detach() for each in scorer.parameters()]
+        self._averages = [each.detach() for each in self.averaged.parameters()]
 
     def epoch(self) -> float:
         """Go over the training events once. Returns the mean loss."""
+        rng = self._seeded()
         self.scorer.train()
-        drawn = self._drawn()
-        losses, h = [], None
-        for chunk in self._chunks(self.rng):
-            if chunk.first or h is None:
-                h = torch.zeros(len(chunk.rows), self.scorer.cell.state_size)
-            loss, h = self._learn(chunk, h, drawn)
-            losses.append(loss)
-        return float(np.nanmean(losses))
+        drawn = self._drawn(rng)
+        plan = windows(self._taught, self.config.accounts, self.config.steps, rng)
+        losses, h = [], torch.zeros(0)
+        for at, window in enumerate(plan):
+            self._set_schedule((self.epochs + at / len(plan)) / self.config.epochs)
+            if window.start == 0:
+                h = self._no_state(window)
+            loss, h = self._learn(window, h, drawn)
+            losses += [] if loss is None else [loss]
+        self.epochs += 1
+        return float(torch.stack(losses).mean())
 
-    def _chunks(self, rng: np.random.Generator | None) -> Iterator[Chunk]:
-        return chunks(self.material.histories, self.config.accounts, self.config.steps, rng)
+    def validation_logits(self) -> NDArray[np.float32]:
+        """Return the average's log-odds of the validation events, before calibration; float32."""
+        return _logits(self.averaged, self.material, self._encoded)
 
-    def _drawn(self) -> Tensor:
+    def _seeded(self) -> np.random.Generator:
+        """Return this epoch's generator, and seed PyTorch's."""
+        rng = np.random.default_rng([self.config.seed, self.epochs])
+        torch.manual_seed(int(rng.integers(1 << 62)))
+        return rng
+
+    def _drawn(self, rng: np.random.Generator) -> Tensor:
         """Return the events' weights in this epoch: 0 for those that are left out."""
         share = self.config.negatives
         fraud = self.material.labels.numpy() > 0.5
-        kept = fraud | (self.rng.random(len(fraud)) < share)
+        kept = fraud | (rng.random(len(fraud)) < share)
         weight = np.where(fraud, 1.0, 1.0 / share) * (kept & self.material.periods.training)
-        return torch.from_numpy(weight.astype(np.float32))
+        return torch.from_numpy(weight.astype(np.float32)) * self.material.fresh
 
-    def _learn(self, chunk: Chunk, h: Tensor, drawn: Tensor) -> tuple[float, Tensor]:
-        """Take one step. Returns the loss (NaN if nothing was learnt) and the state after."""
-        material = self.material
-        valid = chunk.valid & material.fresh[chunk.rows]
+    def _set_schedule(self, done: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * learning_rate_at(done, self.config.rise)
+            group["betas"] = (momentum_at(done, self.config.rise), group["betas"][1])
+
+    def _no_state(self, window: Window) -> Tensor:
+        return torch.zeros(len(window.group), self.scorer.cell.state_size)
+
+    def _learn(self, window: Window, h: Tensor, drawn: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Take one step. Returns the loss (None if nothing was learnt) and the state after."""
+        chunk = chunk_of(self._taught, window)
+        valid = chunk.valid & self.material.fresh[chunk.rows]
         weight = drawn[chunk.rows] * valid
         chosen = weight > 0
-        with torch.set_grad_enabled(bool(chosen.any())):
-            inputs, h = self.scorer.forward_sequence(material.columns[chunk.rows], h, valid)
-        if not chosen.any():
-            return float("nan"), h
-        logit = self.scorer.head(inputs[chosen])[:, 0]
-        each = nn.functional.binary_cross_entropy_with_logits(
-            logit, material.labels[chunk.rows][chosen], reduction="none"
+        learns = bool(chosen.any())
+        with torch.set_grad_enabled(learns), self._precision():
+            encoded = drop_columns(self._encoded[chunk.rows], self.config.feature_dropout)
+            inputs, h = self.scorer.encoded_sequence(encoded, h, valid)
+            if not learns:
+                return None, h
+            logits = self.scorer.head.members(inputs[chosen])
+        loss = weighted_loss(
+            logits,
+            self.material.labels[chunk.rows[chosen]],
+            weight[chosen],
+            self.config.label_smoothing,
+            self.config.focal,
         )
-        loss = (each * weight[chosen]).sum() / weight[chosen].sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.scorer.parameters(), self.config.clip)
         self.optimizer.step()
-        self.schedule.step()
         self._average()
-        return float(loss.detach()), h.detach()
+        return loss.detach(), h.detach()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        wanted = self.config.precision == "bfloat16"
+        return torch.autocast("cpu", torch.bfloat16, enabled=wanted)
 
     def _average(self) -> None:
         """Move the average towards the weights, faster in the beginning."""
         self.updates += 1
-        decay = min(self.config.average, self.updates / (self.updates + 10))
-        with torch.no_grad():
-            pairs = zip(self.averaged.parameters(), self.scorer.parameters(), strict=True)
-            for kept, weight in pairs:
-                kept.lerp_(weight, 1.0 - decay)
+        decay = min(self.config.average, self.updates / (self.updates + _FORGET))
+        torch._foreach_lerp_(self._averages, self._weights, 1.0 - decay)
+
+
+def encode(scorer: Scorer, columns: Tensor) -> Tensor:
+    """Return the encoded features: float32 ``[n, f]`` to ``[n, 2 f]``."""
+    encoded = torch.empty(len(columns), scorer.encoder.output_size)
+    with torch.no_grad():
+        for at in range(0, len(columns), _SLICE):
+            encoded[at : at + _SLICE] = scorer.encoder(columns[at : at + _SLICE])
+    return encoded
+
+
+def drop_columns(encoded: Tensor, share: float) -> Tensor:
+    """Leave out features: each account of a chunk loses some of them in all of its steps.
+
+    (One mask for all steps: Gal & Ghahramani, 2016, arXiv:1512.05287.)
+
+    Args:
+        encoded: float32 ``[A, T, 2 f]``, each feature in the two places of the encoding.
+        share: how many are left out, in the mean; the others are made larger instead.
+    """
+    if share == 0.0:
+        return encoded
+    accounts, _, width = encoded.shape
+    kept = torch.rand(accounts, 1, width // 2, device=encoded.device) >= share
+    return encoded * (torch.cat((kept, kept), dim=2) / (1.0 - share))
 
 
 def validation_logits(scorer: Scorer, material: Material) -> NDArray[np.float32]:
     """Return the validation events' log-odds before calibration, float32, in their order."""
+    return _logits(scorer, material, encode(scorer, material.columns))
+
+
+def _logits(scorer: Scorer, material: Material, encoded: Tensor) -> NDArray[np.float32]:
     wanted = torch.from_numpy(material.periods.validation)
     logits = torch.zeros(len(wanted))
     h = torch.zeros(0)
     with torch.inference_mode():
-        for chunk in chunks(material.histories, _WIDE, _LONG, None):
+        for window in windows(material.histories, _WIDE, _LONG, None):
+            chunk = chunk_of(material.histories, window)
             if chunk.first:
                 h = torch.zeros(len(chunk.rows), scorer.cell.state_size)
             valid = chunk.valid & material.fresh[chunk.rows]
-            inputs, h = scorer.forward_sequence(material.columns[chunk.rows], h, valid)
+            inputs, h = scorer.encoded_sequence(encoded[chunk.rows], h, valid)
             chosen = chunk.valid & wanted[chunk.rows]
             logits[chunk.rows[chosen]] = scorer.head(inputs[chosen])[:, 0]
     return logits[wanted].numpy()

@@ -103,7 +103,7 @@ class Scorer(nn.Module):
         self.encoder = Encoder(len(self.outputs), config.knots)
         self.cell = build_cell(config.cell.name, self.encoder.output_size, config.cell.options)
         width = self.encoder.output_size + self.cell.output_size
-        self.head = Head(width, config.hidden, config.dropout)
+        self.head = Head(width, config.hidden, config.dropout, config.members)
         self.calibration = Calibration()
         self.register_buffer("reference", torch.zeros(len(self.outputs)))
         self.reasons = _reasons(self.outputs, config, bool(self.cell.state_size))
@@ -175,7 +175,10 @@ class Scorer(nn.Module):
         Returns:
             The head's inputs, float32 ``[A, T, width]``, and the cell's state after.
         """
-        encoded = self.encoder(columns)
+        return self.encoded_sequence(self.encoder(columns), h, valid)
+
+    def encoded_sequence(self, encoded: Tensor, h: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Do the same from encoded features, float32 ``[A, T, 2 f]``."""
         z, h = self.cell.sequence(encoded, h, valid)
         return torch.cat((encoded, z), dim=2), h
 

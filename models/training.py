@@ -177,7 +177,7 @@ def _fit(
     truth = material.labels.numpy()[material.periods.validation] > 0.5
     for epoch in range(1, config.epochs + 1):
         loss = learner.epoch()
-        figures = _ranking(validation_logits(learner.averaged, material), truth)
+        figures = _ranking(learner.validation_logits(), truth)
         if on_progress is not None:
             on_progress(epoch, {"loss": loss, **figures})
         since += 1
