@@ -1,15 +1,11 @@
-"""From log-odds to probabilities, and from probabilities to thresholds."""
+"""From log-odds to probabilities."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.manifest import Thresholds
-
 _ROUNDS = 50
-#: Fewer declined events than this say nothing about their precision.
-_LEAST_DECLINED = 30
 
 
 def fit_platt(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[float, float]:
@@ -41,42 +37,3 @@ def fit_platt(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> tuple[f
             break
     slope, offset = float(found[0]), float(found[1])
     return (slope, offset) if slope > 0 and np.isfinite(found).all() else (1.0, 0.0)
-
-
-def choose_thresholds(
-    scores: NDArray[np.float32],
-    labels: NDArray[np.bool_],
-    *,
-    review_share: float,
-    decline_precision: float,
-) -> Thresholds:
-    """Return the thresholds for a budget of reviews.
-
-    Review: the least score at which at most ``review_share`` of the events are reviewed. Decline:
-    the least score above it at which the declined events are fraud with ``decline_precision``;
-    where no score reaches that, the score of a tenth of the budget.
-
-    Args:
-        scores: probabilities of a validation period ``[n]``.
-        labels: whether each is fraud ``[n]``.
-    """
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    review = _at_budget(ranked, review_share)
-    # an event's precision counts all those of the same score, so the last of a tie stands for it
-    precision = np.cumsum(labels[order]) / np.arange(1, len(ranked) + 1)
-    last = np.append(ranked[1:] < ranked[:-1], True)
-    enough = np.arange(1, len(ranked) + 1) >= _LEAST_DECLINED
-    good = np.flatnonzero(last & enough & (precision >= decline_precision) & (ranked >= review))
-    tenth = _at_budget(ranked, review_share / 10)
-    decline = float(ranked[good[-1]]) if len(good) else tenth
-    return Thresholds(review=review, decline=max(review, decline))
-
-
-def _at_budget(ranked: NDArray[np.float32], share: float) -> float:
-    """Return the least of the descending scores that at most ``share`` of them reach."""
-    allowed = int(share * len(ranked))
-    if allowed >= len(ranked):
-        return float(ranked[-1])
-    above = ranked[:allowed][ranked[:allowed] > ranked[allowed]]
-    return float(above[-1]) if len(above) else float(np.nextafter(ranked[0], np.float32(1)))

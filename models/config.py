@@ -12,12 +12,16 @@ from typing import Any
 from engine.errors import BundleError, ConfigError
 from engine.manifest import ReasonGroup
 from engine.shared import SharedEntity
+from models.costs import Costs
+from models.thresholds import BUDGET, ThresholdRule
 
 SCORER_FILE = "scorer.toml"
 TRAINING_FILE = "training.toml"
 
 #: In what a network may compute while it learns.
 PRECISIONS = ("float32", "bfloat16")
+
+_COSTS = Costs()
 
 #: The group of reasons that stands for the cell's state.
 MEMORY_GROUP = "sequence"
@@ -133,8 +137,14 @@ class TrainConfig:
         label_smoothing, focal: see :func:`models.objective.weighted_loss`.
         precision: of the network while it learns, ``float32`` or ``bfloat16``; weights, loss and
             the model that is kept are float32.
-        review_share: the share of the events that is to be reviewed.
+        thresholds_by: how the thresholds are chosen, ``budget`` or ``cost``; for this and the next
+            six see :class:`models.thresholds.ThresholdRule` and :class:`models.costs.Costs`.
+        review_share: the share of the events that is to be alerted.
+        alerts_per_day: how many events are to be alerted in a day instead; 0 for the share.
         decline_precision: the least precision at which an event is declined.
+        review_cost: of one review, in the unit of the amounts.
+        fraud_loss_share: the share of a fraud's amount that is lost where it is approved.
+        decline_cost: of one genuine event that is declined.
         threads: PyTorch's threads; 0 leaves them as they are.
     """
 
@@ -157,8 +167,13 @@ class TrainConfig:
     label_smoothing: float = 0.0
     focal: float = 0.0
     precision: str = "float32"
+    thresholds_by: str = BUDGET
     review_share: float = 0.005
+    alerts_per_day: float = 0.0
     decline_precision: float = 0.9
+    review_cost: float = _COSTS.review_cost
+    fraud_loss_share: float = _COSTS.fraud_loss_share
+    decline_cost: float = _COSTS.decline_cost
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -169,6 +184,18 @@ class TrainConfig:
                         f"{name} must be {rule}, however: {getattr(self, name)}; "
                         f"change it in {TRAINING_FILE}"
                     )
+        _ = self.threshold_rule
+
+    @property
+    def threshold_rule(self) -> ThresholdRule:
+        """How the thresholds are chosen. Raises :class:`ConfigError`."""
+        return ThresholdRule(
+            by=self.thresholds_by,
+            review_share=self.review_share,
+            alerts_per_day=self.alerts_per_day,
+            decline_precision=self.decline_precision,
+            costs=Costs(self.review_cost, self.fraud_loss_share, self.decline_cost),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as the manifest holds it."""

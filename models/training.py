@@ -22,9 +22,10 @@ from engine.columns import Columns
 from engine.errors import HistoryError
 from engine.manifest import Thresholds
 from engine.schema import Schema
-from models.calibration import choose_thresholds, fit_platt
+from models.calibration import fit_platt
 from models.config import TrainConfig
 from models.data import FeatureTable, Histories, account_hashes, by_account, feature_table
+from models.evaluation.judged import Judged, judge
 from models.features.base import DAY_MS
 from models.learner import Learner, Material, Periods, validation_logits
 from models.scorer import Scorer
@@ -50,6 +51,7 @@ class TrainedScorer:
         thresholds: chosen on the validation period.
         facts: the periods and counts of the training, for the manifest.
         metrics: of the validation period, for the manifest.
+        validation: the events of the validation period with their scores.
         sample: the first events of some accounts, field to ``[accounts, T]``: what an exported
             graph is checked on.
     """
@@ -60,6 +62,7 @@ class TrainedScorer:
     thresholds: Thresholds
     facts: Mapping[str, Any]
     metrics: Mapping[str, float]
+    validation: Judged
     sample: Mapping[str, NDArray[Any]]
 
 
@@ -97,20 +100,17 @@ def train(
     logits = validation_logits(best, material)
     known = labels[periods.validation] > 0.5
     best.calibration.set(*fit_platt(logits.astype(np.float64), known))
-    scores = _probabilities(best, logits)
-    thresholds = choose_thresholds(
-        scores,
-        known,
-        review_share=config.review_share,
-        decline_precision=config.decline_precision,
-    )
+    scores = np.zeros(len(columns), dtype=np.float32)
+    scores[periods.validation] = _probabilities(best, logits)
+    judged = judge(scores, labels, columns, schema=schema, keep=periods.validation)
     return TrainedScorer(
         scorer=best,
         schema=schema,
         config=config,
-        thresholds=thresholds,
-        facts=_facts(columns, labels, periods, histories),
-        metrics=_ranking(scores, known),
+        thresholds=_thresholds(judged, config),
+        facts=_facts(columns, labels, periods, histories, config),
+        metrics=_ranking(judged.scores, judged.fraud),
+        validation=judged,
         sample=_first_events(best, columns, histories),
     )
 
@@ -200,6 +200,12 @@ def _ranking(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> dict[str,
     }
 
 
+def _thresholds(judged: Judged, config: TrainConfig) -> Thresholds:
+    return config.threshold_rule.choose(
+        judged.scores, judged.fraud, judged.amounts, config.validation_days
+    )
+
+
 def _first_events(
     scorer: Scorer, columns: Columns, histories: Histories
 ) -> dict[str, NDArray[Any]]:
@@ -211,13 +217,18 @@ def _first_events(
 
 
 def _facts(
-    columns: Columns, labels: NDArray[np.float32], periods: Periods, histories: Histories
+    columns: Columns,
+    labels: NDArray[np.float32],
+    periods: Periods,
+    histories: Histories,
+    config: TrainConfig,
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "events": len(columns),
         "accounts": len(histories.lengths),
         "first_event_ms": int(columns.event_time_ms[0]),
         "last_event_ms": int(columns.event_time_ms[-1]),
+        "thresholds": config.threshold_rule.to_dict(),
     }
     for name, period in (("training", periods.training), ("validation", periods.validation)):
         times = columns.event_time_ms[period]

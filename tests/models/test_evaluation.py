@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.manifest import Thresholds
-from models.calibration import choose_thresholds, fit_platt
+from models.calibration import fit_platt
 from models.evaluation import calibration_error, card_precision, compromised, evaluate
 from tests.models.tools import DAY_MS, planted_history
 
@@ -21,33 +21,6 @@ def test_platt_scaling_recovers_what_was_done_to_the_odds() -> None:
 @pytest.mark.parametrize("labels", [[True, True], [False, False], [True, False]])
 def test_platt_scaling_leaves_alone_what_it_cannot_fit(labels: list[bool]) -> None:
     assert fit_platt(np.array([-1.0, 1.0]), np.array(labels)) == (1.0, 0.0)
-
-
-def test_thresholds_keep_the_budget_and_the_precision() -> None:
-    rng = np.random.default_rng(1)
-    scores = rng.beta(0.3, 6, 50_000).astype(np.float32)
-    labels = rng.random(len(scores)) < scores
-    found = choose_thresholds(scores, labels, review_share=0.01, decline_precision=0.6)
-    assert (scores >= found.review).mean() <= 0.01
-    assert labels[scores >= found.decline].mean() >= 0.6
-    assert found.review <= found.decline
-
-
-def test_a_precision_out_of_reach_leaves_a_tenth_of_the_budget() -> None:
-    scores = np.linspace(0, 1, 10_000, dtype=np.float32)
-    found = choose_thresholds(
-        scores, np.zeros(10_000, dtype=bool), review_share=0.05, decline_precision=0.9
-    )
-    assert (scores >= found.review).sum() == 500
-    assert (scores >= found.decline).sum() == 50
-
-
-def test_equal_scores_do_not_overrun_the_budget() -> None:
-    scores = np.full(1000, 0.5, dtype=np.float32)
-    found = choose_thresholds(
-        scores, np.ones(1000, dtype=bool), review_share=0.1, decline_precision=0.9
-    )
-    assert not (scores >= found.review).any()
 
 
 def test_card_precision_passes_over_cards_found_before() -> None:

@@ -1,4 +1,4 @@
-"""How good scores are: ranking, calibration, and what an analyst with little time finds."""
+"""The figures by which scores are compared: ranking and calibration."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from engine.columns import Columns
 from engine.manifest import Thresholds
-from models.features.base import DAY_MS
-
-Floats = NDArray[np.floating[Any]]
+from models.evaluation.curves import Bin, equal_bins
+from models.evaluation.judged import Floats, Judged, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Metrics:
     average_precision: float | None
     card_precision_at_100: float | None
     calibration_error: float | None
-    at_threshold: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    at_threshold: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as the manifest holds it."""
@@ -60,23 +59,32 @@ def evaluate(
         thresholds: those to report precision and recall at.
         keep: which events count, bool ``[n]``; all by default.
     """
-    known = ~np.isnan(labels)
-    if keep is not None:
-        known &= keep
-    score, label = scores[known], labels[known] > 0.5
-    positives = int(label.sum())
-    both = 0 < positives < len(label)
-    days = columns.event_time_ms[known] // DAY_MS
-    _, cards = np.unique(np.asarray(columns.accounts, dtype=object)[known], return_inverse=True)
+    return metrics(judge(scores, labels, columns, keep=keep), thresholds)
+
+
+def metrics(judged: Judged, thresholds: Thresholds | None = None) -> Metrics:
+    """Return the figures of judged events; see :func:`evaluate`."""
+    score, fraud = judged.scores, judged.fraud
+    auc, average = ranking(score, fraud)
+    some = len(judged) > 0
     return Metrics(
-        events=len(label),
-        positives=positives,
-        auc_roc=float(roc_auc_score(label, score)) if both else None,
-        average_precision=float(average_precision_score(label, score)) if both else None,
-        card_precision_at_100=card_precision(score, label, cards, days) if len(label) else None,
-        calibration_error=calibration_error(score, label) if len(label) else None,
-        at_threshold=_at_thresholds(score, label, thresholds),
+        events=len(judged),
+        positives=int(fraud.sum()),
+        auc_roc=auc,
+        average_precision=average,
+        card_precision_at_100=(
+            card_precision(score, fraud, judged.cards, judged.day) if some else None
+        ),
+        calibration_error=calibration_error(score, fraud) if some else None,
+        at_threshold=_at_thresholds(score, fraud, thresholds) if some and thresholds else {},
     )
+
+
+def ranking(scores: Floats, fraud: NDArray[np.bool_]) -> tuple[float | None, float | None]:
+    """Return the area under the ROC and the average precision; None where one kind is missing."""
+    if not 0 < int(fraud.sum()) < len(fraud):
+        return None, None
+    return float(roc_auc_score(fraud, scores)), float(average_precision_score(fraud, scores))
 
 
 def card_precision(
@@ -114,46 +122,26 @@ def card_precision(
     return float(np.mean(shares))
 
 
-def compromised(
-    columns: Columns, labels: Floats, *, since_ms: int, known_after_days: int = 8
-) -> NDArray[np.bool_]:
-    """Return which events are of cards known to be compromised by then, bool ``[n]``.
-
-    A card is known on a day if it has a fraud at ``since_ms`` or later and at least
-    ``known_after_days`` days before that day.
-    """
-    days = columns.event_time_ms // DAY_MS
-    _, cards = np.unique(np.asarray(columns.accounts, dtype=object), return_inverse=True)
-    fraud = (labels > 0.5) & (columns.event_time_ms >= since_ms)
-    first = np.full(int(cards.max(initial=0)) + 1, np.iinfo(np.int64).max // 2)
-    np.minimum.at(first, cards[fraud], days[fraud])
-    return np.asarray(days >= first[cards] + known_after_days, dtype=np.bool_)
-
-
 def calibration_error(scores: Floats, labels: NDArray[np.bool_], bins: int = 15) -> float:
     """Return the expected calibration error: mean distance of score and rate of fraud.
 
     The events are cut into ``bins`` of equal number by score. (Naeini et al., 2015, with bins of
     equal number rather than of equal width, since nearly all scores are small.)
     """
-    order = np.argsort(scores, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    gaps = [len(part) * abs(scores[part].mean() - labels[part].mean()) for part in parts]
-    return float(np.sum(gaps) / len(scores))
+    found: list[Bin] = equal_bins(scores, labels, bins)
+    return sum(each.events * abs(each.score - each.rate) for each in found) / len(scores)
 
 
 def _at_thresholds(
-    scores: Floats, labels: NDArray[np.bool_], thresholds: Thresholds | None
-) -> dict[str, dict[str, float]]:
-    if thresholds is None or not len(scores):
-        return {}
-    found = {}
+    scores: Floats, labels: NDArray[np.bool_], thresholds: Thresholds
+) -> dict[str, dict[str, float | None]]:
+    found: dict[str, dict[str, float | None]] = {}
     for name in ("review", "decline"):
         alerted = scores >= getattr(thresholds, name)
-        hits = float((alerted & labels).sum())
+        hits, alerts, frauds = int((alerted & labels).sum()), int(alerted.sum()), int(labels.sum())
         found[name] = {
             "share": float(alerted.mean()),
-            "precision": hits / max(float(alerted.sum()), 1.0),
-            "recall": hits / max(float(labels.sum()), 1.0),
+            "precision": hits / alerts if alerts else None,
+            "recall": hits / frauds if frauds else None,
         }
     return found

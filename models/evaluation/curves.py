@@ -1,0 +1,118 @@
+"""The curves of an evaluation, as the points that are drawn and written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.judged import Floats
+
+#: A curve is drawn through at most so many points.
+_POINTS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Events of like score: their number, their mean score, and their rate of fraud."""
+
+    events: int
+    frauds: int
+    score: float
+    rate: float
+
+
+def equal_bins(scores: Floats, fraud: NDArray[np.bool_], bins: int = 15) -> list[Bin]:
+    """Cut events by score into ``bins`` of equal number; fewer where there are fewer events."""
+    order = np.argsort(scores, kind="stable")
+    found = []
+    for part in np.array_split(order, bins):
+        if len(part):
+            frauds = int(fraud[part].sum())
+            score = float(np.mean(scores[part], dtype=np.float64))
+            found.append(Bin(len(part), frauds, score, frauds / len(part)))
+    return found
+
+
+def reliability_bins(
+    scores: Floats, fraud: NDArray[np.bool_], bins: int = 15, least_frauds: float = 5.0
+) -> list[Bin]:
+    """Cut events by score into bins of about equal expected number of frauds.
+
+    So that the few events with high scores, on which decisions rest, have bins of their own.
+    Each but the last expects at least ``least_frauds``.
+    """
+    order = np.argsort(scores, kind="stable")
+    expected = np.cumsum(scores[order], dtype=np.float64)
+    if not len(order) or expected[-1] <= 0:
+        return equal_bins(scores, fraud, 1)
+    step = max(expected[-1] / bins, least_frauds)
+    number = np.minimum(expected / step, expected[-1] / step - 1e-9).astype(np.int64)
+    found = []
+    for part in np.split(order, np.flatnonzero(np.diff(number)) + 1):
+        found += equal_bins(scores[part], fraud[part], 1)
+    return found
+
+
+def precision_recall(scores: Floats, fraud: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return recall, ascending, and the precision at each; both empty without frauds."""
+    if not fraud.any():
+        return np.zeros(0), np.zeros(0)
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(scores[order]) < 0, True))
+    hits = np.cumsum(fraud[order])[last]
+    recall, precision = hits / hits[-1], hits / (last + 1)
+    kept = thinned(recall)
+    return recall[kept], precision[kept]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCurve:
+    """What alerts find, by their number: ``per_day`` ascending, the rest shares of all, ``[p]``."""
+
+    per_day: Floats
+    frauds: Floats
+    amount: Floats | None
+
+
+def alert_curve(
+    scores: Floats,
+    fraud: NDArray[np.bool_],
+    amounts: NDArray[np.float64] | None,
+    days: float,
+) -> AlertCurve:
+    """Return the share of the frauds, and of their amounts, that so many alerts a day find."""
+    empty = np.zeros(0)
+    if not fraud.any():
+        return AlertCurve(empty, empty, None)
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(scores[order]) < 0, True))
+    per_day = (last + 1) / days
+    kept = thinned(np.log(per_day))
+    frauds = np.cumsum(fraud[order])[last][kept]
+    money = None
+    if amounts is not None and (lost := amounts * fraud).sum() > 0:
+        money = np.cumsum(lost[order])[last][kept] / lost.sum()
+    return AlertCurve(per_day[kept], frauds / fraud.sum(), money)
+
+
+def log_odds_histogram(
+    scores: Floats, fraud: NDArray[np.bool_], bins: int = 40
+) -> tuple[Floats, Floats, Floats]:
+    """Return edges in log-odds ``[bins + 1]``, and the share of each kind by bin ``[bins]``."""
+    bounded = np.clip(np.asarray(scores, dtype=np.float64), 1e-7, 1 - 1e-7)
+    odds = np.log(bounded / (1 - bounded))
+    low, high = (float(odds.min()), float(odds.max())) if len(odds) else (-1.0, 1.0)
+    edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+    genuine, bad = (np.histogram(odds[kind], edges)[0] for kind in (~fraud, fraud))
+    return edges, genuine / max(genuine.sum(), 1), bad / max(bad.sum(), 1)
+
+
+def thinned(x: NDArray[Any], points: int = _POINTS) -> NDArray[np.int64]:
+    """Return the places of at most ``points`` values of an ascending ``x``, even over its range."""
+    if len(x) <= points:
+        return np.arange(len(x))
+    wanted = np.linspace(x[0], x[-1], points)
+    return np.unique(np.minimum(np.searchsorted(x, wanted), len(x) - 1))
