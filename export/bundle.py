@@ -1,4 +1,4 @@
-"""From a trained scorer to a bundle: export both graphs, check them, write the folder."""
+"""From a trained scorer to a bundle: export both graphs, check them, write folder and card."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any
 from engine.bundle import write_bundle
 from engine.errors import BundleError
 from engine.manifest import MODEL_FILE, REASONS_FILE, Manifest
+from export.card import write_card
 from export.graph import OPSET, export_model, export_reasons
 from export.parity import Parity, check_parity
+from models.evaluation import assess
 from models.training import TrainedScorer
 
 #: A graph larger than this holds something that it should not.
@@ -29,7 +31,7 @@ def export_bundle(
     metrics: Mapping[str, Any] | None = None,
     created: datetime | None = None,
 ) -> Parity:
-    """Write a trained scorer as a bundle.
+    """Write a trained scorer as a bundle, and its model card into the bundle's folder.
 
     Args:
         trained: what :func:`models.training.train` returned.
@@ -57,6 +59,7 @@ def export_bundle(
     parity = check_parity(
         scorer, schema, files[MODEL_FILE], files[REASONS_FILE], sample=trained.sample
     )
+    found = assess(trained.validation, trained.thresholds, trained.config.threshold_rule.costs)
     manifest = Manifest(
         name=name,
         version=version,
@@ -70,10 +73,11 @@ def export_bundle(
         shared=scorer.shared,
         features=tuple(each.name for each in scorer.outputs),
         training={**trained.facts, **(training or {}), "config": trained.config.to_dict()},
-        metrics={"validation": dict(trained.metrics), **(metrics or {})},
+        metrics={"validation": found.metrics.to_dict(), **(metrics or {})},
         versions=_versions(),
     )
     write_bundle(folder, manifest, files)
+    write_card(folder, manifest, found)
     return parity
 
 

@@ -105,17 +105,17 @@ def described(rule: Mapping[str, Any]) -> str:
         return (
             "The thresholds have the least expected cost over the events they were chosen on, "
             f"where a review costs {rule['review_cost']:g}, an approved fraud "
-            f"{rule['fraud_loss_share']:.0%} of its amount, and a genuine event declined "
+            f"{100 * rule['fraud_loss_share']:g} % of its amount, and a genuine event declined "
             f"{rule['decline_cost']:g}."
         )
     budget = (
         f"{rule['alerts_per_day']:g} alerts a day"
         if "alerts_per_day" in rule
-        else f"{rule['review_share']:.2%} of the events"
+        else f"{100 * rule['review_share']:g} % of the events"
     )
     return (
         f"An event is reviewed from the score on that gives {budget}, and declined from the score "
-        f"on that gives a precision of {rule['decline_precision']:.0%}, or, where no score gives "
+        f"on that gives a precision of {100 * rule['decline_precision']:g} %, or, where no score gives "
         "that, a tenth of the budget."
     )
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from engine.bundle import Bundle
-from engine.columns import Columns
-from engine.errors import HistoryError
-from engine.history import History
-from engine.manifest import Thresholds
-from riskstream.histories import Period, Scoring, labels_of, open_history, score_history
+from engine.errors import ConfigError
+from models.costs import Costs
+from riskstream.evaluation import Evaluation, Wanted, run
+from riskstream.histories import Period, Scoring
 from riskstream.options import (
     BundleOption,
     ConfigOption,
@@ -22,6 +19,7 @@ from riskstream.options import (
     JsonOption,
     LabelsDelayOption,
     UntilOption,
+    bundle_folder,
     load_bundle,
     out,
     parse_duration,
@@ -29,14 +27,11 @@ from riskstream.options import (
     print_json,
     settings_of,
 )
+from riskstream.page_view import print_page
 from riskstream.train import require_training
-from streams.settings import Settings
 
-Floats: TypeAlias = NDArray[np.float32]
-
-#: Frauds from so long before the judged period on make their cards known: the training week and
-#: the week that its labels take, in the Handbook's protocol.
-_KNOWN_SINCE_MS = 14 * 86_400_000
+#: What the terminal leaves to the report.
+_LEFT_OUT = ("Alerts a day", "Calibration", "Cost of the graph", "How this was judged")
 
 
 def evaluate(
@@ -47,74 +42,94 @@ def evaluate(
     ] = None,
     until: UntilOption = None,
     labels_delay: LabelsDelayOption = "7d",
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write a report: one HTML file.")
+    ] = None,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Write it into the bundle's MODEL_CARD.md too.")
+    ] = False,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Train other models, and compare.")
+    ] = False,
+    scenario: Annotated[
+        str | None, typer.Option(help="The column that says which kind of fraud it is.")
+    ] = None,
+    review_cost: Annotated[
+        float | None, typer.Option(min=0, help="What a review costs, in the amounts' unit.")
+    ] = None,
+    fraud_loss_share: Annotated[
+        float | None, typer.Option(min=0, help="The share of a fraud's amount that is lost.")
+    ] = None,
+    decline_cost: Annotated[
+        float | None, typer.Option(min=0, help="What declining a genuine event costs.")
+    ] = None,
     field: FieldOption = None,
     config: ConfigOption = None,
     bundle: BundleOption = None,
     json: JsonOption = False,
 ) -> None:
-    r"""Judge a bundle on a history: ranking, calibration, and what its thresholds find.
+    r"""Judge a bundle on a history: what its alerts find and save, and where it fails.
 
     Needs the extra riskstream\[train]. Cards with a fraud from 14 days before
     --from on are left out from 8 days after it, as the Fraud Detection Handbook's
     protocol has it. Each score knows the labels that were known at its event.
+    Costs that are not given are those of the bundle's training.
 
     [bold]Examples[/bold]
 
-      riskstream evaluate transactions.parquet --from 2026-06-08
+      riskstream evaluate transactions.parquet --from 2026-06-08 --report report.html
 
       riskstream evaluate raw.csv -c config/handbook.toml --from 2018-08-08 --json
     """
     require_training()
     settings = settings_of(config, bundle, field)
+    if write_card and settings.model.bundle is None:
+        raise ConfigError(
+            "--write-card must have a bundle of your own, however: none is configured; give its "
+            "folder with --bundle"
+        )
     loaded = load_bundle(settings)
-    history = open_history(file, loaded.manifest.schema, settings, Period(until=until))
-    labels = labels_of(history, file, "an evaluation")
-    start_ms = parse_time("--from", start) or 0
-    if not len(history) or history.event_time_ms[-1] < start_ms:
-        raise HistoryError(
-            f"an evaluation must have events to judge, however: {file.name} has none in the time "
-            "of --from and --until"
-        )
-    how = Scoring(parse_duration("--labels-delay", labels_delay))
-    scores, columns = _score(history, loaded, settings, how)
-    figures = _judge(scores, columns, labels[columns.rows], loaded.manifest.thresholds, start_ms)
+    given = {"review_cost": review_cost, "fraud_loss_share": fraud_loss_share}
+    wanted = Wanted(
+        file=file,
+        period=Period(start, until),
+        start_ms=parse_time("--from", start) or 0,
+        how=Scoring(parse_duration("--labels-delay", labels_delay), baselines),
+        costs=_costs(loaded.manifest.training, {**given, "decline_cost": decline_cost}),
+        scenario=scenario,
+    )
+    found = run(wanted, loaded, settings)
+    if report is not None:
+        _write("--report", report, found.page(with_figures=True).html())
+    if write_card:
+        found.write_card(bundle_folder(settings))
     if json:
-        print_json(figures)
+        print_json(found.to_dict())
+        return
+    print_page(found.page(), out, without=_LEFT_OUT)
+    _tell(found, report)
+
+
+def _costs(training: Any, given: dict[str, float | None]) -> Costs:
+    """Return the costs of a bundle's training, with what the command line says over them."""
+    config = training.get("config") if isinstance(training.get("config"), dict) else {}
+    known = {name: config[name] for name in given if name in config}
+    return replace(
+        Costs(**known), **{name: value for name, value in given.items() if value is not None}
+    )
+
+
+def _write(option: str, path: Path, text: str) -> None:
+    """Write a text file. Raises :class:`engine.errors.ConfigError`."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{option} must be a file to write, however: {error}") from None
+
+
+def _tell(found: Evaluation, report: Path | None) -> None:
+    out.print()
+    if report is None:
+        out.print("--report report.html writes all of it, with figures.", style="dim")
     else:
-        _print(figures)
-
-
-def _score(
-    history: History, bundle: Bundle, settings: Settings, how: Scoring
-) -> tuple[Floats, Columns]:
-    """Return the scores, float32 ``[n]``, and the ``n`` events that could be scored."""
-    scores, parts, first = [], [], 0
-    for chunk, batch in score_history(history, bundle, settings, how):
-        scores.append(batch.scored.scores)
-        parts.append(batch.columns.shifted(first))
-        first += len(chunk)
-    return np.concatenate(scores), Columns.concatenate(parts)
-
-
-def _judge(
-    scores: Floats, columns: Columns, labels: Floats, thresholds: Thresholds, start_ms: int
-) -> dict[str, Any]:
-    """Return the figures of the events from ``start_ms`` on whose cards are not known."""
-    from models.evaluation import compromised, evaluate
-
-    known = compromised(columns, labels, since_ms=start_ms - _KNOWN_SINCE_MS)
-    judged = (columns.event_time_ms >= start_ms) & ~known
-    return evaluate(scores, labels, columns, thresholds=thresholds, keep=judged).to_dict()
-
-
-def _print(figures: dict[str, Any]) -> None:
-    for name, value in figures.items():
-        if name == "at_threshold":
-            continue
-        shown = (
-            "–" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
-        )
-        out.print(f"{name:<24}{shown:>12}")
-    for name, found in figures["at_threshold"].items():
-        line = "  ".join(f"{what} {value:.4f}" for what, value in found.items())
-        out.print(f"{name:<24}{line}")
+        out.print(f"{report}: the report, {found.assessment.metrics.events:,} events")

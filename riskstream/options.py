@@ -150,6 +150,17 @@ def parse_duration(option: str, text: str | None) -> int | None:
     return round(seconds * 1000)
 
 
+def format_duration(ms: int) -> str:
+    """Return a duration in the largest unit that it is at least one of.
+
+    >>> format_duration(604_800_000), format_duration(5_400_000)
+    ('7 d', '1.5 h')
+    """
+    seconds = ms / 1000
+    unit = next((each for each, size in _UNIT_S.items() if seconds >= size), "s")
+    return f"{seconds / _UNIT_S[unit]:g} {unit}"
+
+
 def format_time(ms: int) -> str:
     """Return a time in UTC for people, to the second."""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -47,12 +47,17 @@ def new_decoder(settings: Settings, manifest: Manifest) -> Decoder:
 
 def new_scorer(settings: Settings, bundle: Bundle) -> Scorer:
     """Return the scorer of a bundle with the configured device and thresholds."""
+    model = settings.model
+    return Scorer(bundle, model.device, model.threads, thresholds_of(settings, bundle))
+
+
+def thresholds_of(settings: Settings, bundle: Bundle) -> Thresholds:
+    """Return a bundle's thresholds, or those that are configured instead."""
     own, model = bundle.manifest.thresholds, settings.model
-    thresholds = Thresholds(
+    return Thresholds(
         own.review if model.review_threshold is None else model.review_threshold,
         own.decline if model.decline_threshold is None else model.decline_threshold,
     )
-    return Scorer(bundle, model.device, model.threads, thresholds)
 
 
 async def run_worker(settings: Settings, bundle: Bundle) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,26 @@ from models.evaluation.judged import Floats
 #: A curve is drawn through at most so many points.
 _POINTS = 400
 
+#: The scores at which calibration is looked at.
+_STEPS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.97, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Events of like score: their number, their mean score, and their rate of fraud."""
+    """Events of like score.
+
+    Args:
+        events, frauds: how many.
+        score, rate: the mean score, and the rate of fraud.
+        low, high: between which scores they lie.
+    """
 
     events: int
     frauds: int
     score: float
     rate: float
+    low: float = 0.0
+    high: float = 1.0
 
 
 def equal_bins(scores: Floats, fraud: NDArray[np.bool_], bins: int = 15) -> list[Bin]:
@@ -36,23 +47,14 @@ def equal_bins(scores: Floats, fraud: NDArray[np.bool_], bins: int = 15) -> list
     return found
 
 
-def reliability_bins(
-    scores: Floats, fraud: NDArray[np.bool_], bins: int = 15, least_frauds: float = 5.0
-) -> list[Bin]:
-    """Cut events by score into bins of about equal expected number of frauds.
-
-    So that the few events with high scores, on which decisions rest, have bins of their own.
-    Each but the last expects at least ``least_frauds``.
-    """
-    order = np.argsort(scores, kind="stable")
-    expected = np.cumsum(scores[order], dtype=np.float64)
-    if not len(order) or expected[-1] <= 0:
-        return equal_bins(scores, fraud, 1)
-    step = max(expected[-1] / bins, least_frauds)
-    number = np.minimum(expected / step, expected[-1] / step - 1e-9).astype(np.int64)
+def reliability_bins(scores: Floats, fraud: NDArray[np.bool_]) -> list[Bin]:
+    """Cut events by score at fixed steps, close where decisions rest; empty bins are left out."""
+    place = np.searchsorted(np.array(_STEPS[1:-1]), scores, side="right")
     found = []
-    for part in np.split(order, np.flatnonzero(np.diff(number)) + 1):
-        found += equal_bins(scores[part], fraud[part], 1)
+    for at in np.unique(place).tolist():
+        own = place == at
+        (part,) = equal_bins(scores[own], fraud[own], 1)
+        found.append(replace(part, low=_STEPS[at], high=_STEPS[at + 1]))
     return found
 
 
@@ -102,7 +104,7 @@ def log_odds_histogram(
     scores: Floats, fraud: NDArray[np.bool_], bins: int = 40
 ) -> tuple[Floats, Floats, Floats]:
     """Return edges in log-odds ``[bins + 1]``, and the share of each kind by bin ``[bins]``."""
-    bounded = np.clip(np.asarray(scores, dtype=np.float64), 1e-7, 1 - 1e-7)
+    bounded = np.clip(np.asarray(scores, dtype=np.float64), 1e-5, 1 - 1e-4)
     odds = np.log(bounded / (1 - bounded))
     low, high = (float(odds.min()), float(odds.max())) if len(odds) else (-1.0, 1.0)
     edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)

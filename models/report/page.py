@@ -27,10 +27,17 @@ _TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: its heading, and what kind of values it has."""
+    """A column of a table.
+
+    Args:
+        title: its heading.
+        kind: what its values are.
+        is_detail: whether it is left out where there is little room, and written softly.
+    """
 
     title: str
     kind: Kind = Kind.TEXT
+    is_detail: bool = False
 
     @classmethod
     def of(cls, given: Column | str | tuple[str, str]) -> Column:
@@ -66,6 +73,12 @@ class Table:
                 raise ValueError(
                     f"a row must have {len(self.columns)} values, however: {len(row)}: {row}"
                 )
+
+    def without_details(self) -> Table:
+        """Return the table with those columns only that are no details."""
+        kept = [at for at, column in enumerate(self.columns) if not column.is_detail]
+        rows = [[row[at] for at in kept] for row in self.rows]
+        return Table([self.columns[at] for at in kept], rows, self.caption)
 
     @property
     def cells(self) -> list[list[str]]:
@@ -155,16 +168,21 @@ class Page:
         """Return the page as one HTML file. Needs Jinja, of the extra ``train``."""
         return _template().render(page=self)
 
-    def markdown(self) -> str:
-        """Return the page as Markdown (GitHub's), without its figures."""
-        parts = [f"# {self.title}", self.subtitle]
+    def markdown(self, level: int = 1) -> str:
+        """Return the page as Markdown (GitHub's), without its figures.
+
+        Args:
+            level: of the title's heading; those of the sections are one below.
+        """
+        mark = "#" * level
+        parts = [f"{mark} {self.title}", self.subtitle]
         if self.facts:
             parts.append(_bullets([f"**{name}**: {value}" for name, value in self.facts.items()]))
         for each in self.sections:
-            parts += [f"## {each.title}", *each.text]
+            parts += [f"{mark}# {each.title}", *each.text]
             parts.append(_bullets([f"{name}: **{value}**" for name, value in each.tiles]))
-            parts += [_markdown_table(table) for table in each.tables]
             parts.append(_bullets(each.points))
+            parts += [_markdown_table(table) for table in each.tables]
         return "\n\n".join(part for part in (*parts, self.footer) if part) + "\n"
 
 

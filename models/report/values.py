@@ -19,7 +19,7 @@ class Kind(StrEnum):
     TEXT = "text"  #: as it is, on the left
     CODE = "code"  #: as it is, in the font of code
     COUNT = "count"  #: a whole number, 1,234
-    NUMBER = "number"  #: four digits that matter
+    NUMBER = "number"  #: three digits that matter
     SHARE = "share"  #: a share of 1 as a percentage
     SCORE = "score"  #: a probability or a measure from 0 to 1, four decimals
     MONEY = "money"  #: whole units of the amounts' currency
@@ -48,7 +48,7 @@ def shown(value: Cell, kind: Kind | str = Kind.TEXT) -> str:
 def _number(value: float) -> str:
     if value == 0:
         return "0"
-    digits = max(0, 3 - math.floor(math.log10(abs(value))))
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(digits, 8)}f}"
 
 

@@ -141,9 +141,9 @@ def test_a_cost_that_is_none_is_refused(wrong: object) -> None:
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
-        (ThresholdRule(review_share=0.012), "gives 1.20% of the events"),
+        (ThresholdRule(review_share=0.012), "gives 1.2 % of the events"),
         (ThresholdRule(alerts_per_day=40), "gives 40 alerts a day"),
-        (ThresholdRule(by=COST, costs=COSTS), "a review costs 2, an approved fraud 80%"),
+        (ThresholdRule(by=COST, costs=COSTS), "a review costs 2, an approved fraud 80 %"),
     ],
     ids=["share", "alerts", "cost"],
 )
