@@ -62,6 +62,11 @@ def write_card(folder: Path, manifest: Manifest, found: Assessment) -> None:
     _write(folder, page.markdown())
 
 
+def write_short_card(folder: Path, manifest: Manifest) -> None:
+    """Write a card of what a manifest says. Raises :class:`engine.errors.BundleError`."""
+    _write(folder, _model(manifest).markdown())
+
+
 def update_card(folder: Path, manifest: Manifest, evaluation: Page) -> None:
     """Write an evaluation into a bundle's card, in the place of an earlier one.
 
@@ -102,7 +107,7 @@ def _model(manifest: Manifest) -> Page:
 
 _CALIBRATION = (
     "A score is the probability of fraud at the rate of fraud of the training's data. Where the "
-    "rate differs, scores are off by as much: judge them again, and train again. By score:"
+    "rate differs, scores are off by as much: judge them again, and train again."
 )
 _REASONS = (
     "An alert names the groups of features that pushed its log-odds up, each measured by holding "

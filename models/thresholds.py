@@ -113,10 +113,11 @@ def described(rule: Mapping[str, Any]) -> str:
         if "alerts_per_day" in rule
         else f"{100 * rule['review_share']:g} % of the events"
     )
+    precision = f"{100 * rule['decline_precision']:g} %"
     return (
         f"An event is reviewed from the score on that gives {budget}, and declined from the score "
-        f"on that gives a precision of {100 * rule['decline_precision']:g} %, or, where no score gives "
-        "that, a tenth of the budget."
+        f"on that gives a precision of {precision}, or, where no score gives that, a tenth of the "
+        "budget."
     )
 
 

@@ -1,4 +1,4 @@
-"""``riskstream bundle show`` and ``riskstream bundle verify``."""
+"""``riskstream bundle show`` and ``verify``; ``thresholds`` has a file of its own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from engine.device import Device
 from engine.scorer import Scorer
 from engine.shared import SharedEntity
 from riskstream.options import JsonOption, bundle_folder, out, print_json, settings_of
+from riskstream.thresholds import thresholds
 
-app = typer.Typer(help="Look at a bundle, or check it.", no_args_is_help=True)
+app = typer.Typer(help="Look at a bundle, check it, or set its thresholds.", no_args_is_help=True)
+app.command()(thresholds)
 
 FolderArgument = Annotated[
     Path | None,

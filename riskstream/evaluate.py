@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,18 @@ from riskstream.options import (
 from riskstream.page_view import print_page
 from riskstream.train import require_training
 
+ReviewCostOption = Annotated[
+    float | None, typer.Option("--review-cost", min=0, help="A review's cost, as amounts are.")
+]
+FraudLossOption = Annotated[
+    float | None,
+    typer.Option("--fraud-loss-share", min=0, help="The share of a fraud's amount that is lost."),
+]
+DeclineCostOption = Annotated[
+    float | None,
+    typer.Option("--decline-cost", min=0, help="What declining a genuine event costs."),
+]
+
 #: What the terminal leaves to the report.
 _LEFT_OUT = ("Alerts a day", "Calibration", "Cost of the graph", "How this was judged")
 
@@ -54,15 +67,9 @@ def evaluate(
     scenario: Annotated[
         str | None, typer.Option(help="The column that says which kind of fraud it is.")
     ] = None,
-    review_cost: Annotated[
-        float | None, typer.Option(min=0, help="What a review costs, in the amounts' unit.")
-    ] = None,
-    fraud_loss_share: Annotated[
-        float | None, typer.Option(min=0, help="The share of a fraud's amount that is lost.")
-    ] = None,
-    decline_cost: Annotated[
-        float | None, typer.Option(min=0, help="What declining a genuine event costs.")
-    ] = None,
+    review_cost: ReviewCostOption = None,
+    fraud_loss_share: FraudLossOption = None,
+    decline_cost: DeclineCostOption = None,
     field: FieldOption = None,
     config: ConfigOption = None,
     bundle: BundleOption = None,
@@ -77,7 +84,7 @@ def evaluate(
 
     [bold]Examples[/bold]
 
-      riskstream evaluate transactions.parquet --from 2026-06-08 --report report.html
+      riskstream evaluate history.parquet --from 2026-06-08 --report report.html
 
       riskstream evaluate raw.csv -c config/handbook.toml --from 2018-08-08 --json
     """
@@ -95,7 +102,7 @@ def evaluate(
         period=Period(start, until),
         start_ms=parse_time("--from", start) or 0,
         how=Scoring(parse_duration("--labels-delay", labels_delay), baselines),
-        costs=_costs(loaded.manifest.training, {**given, "decline_cost": decline_cost}),
+        costs=costs_of(loaded.manifest.training, {**given, "decline_cost": decline_cost}),
         scenario=scenario,
     )
     found = run(wanted, loaded, settings)
@@ -110,10 +117,10 @@ def evaluate(
     _tell(found, report)
 
 
-def _costs(training: Any, given: dict[str, float | None]) -> Costs:
+def costs_of(training: Mapping[str, Any], given: Mapping[str, float | None]) -> Costs:
     """Return the costs of a bundle's training, with what the command line says over them."""
-    config = training.get("config") if isinstance(training.get("config"), dict) else {}
-    known = {name: config[name] for name in given if name in config}
+    config = training.get("config")
+    known = {name: config[name] for name in given if name in config} if config else {}
     return replace(
         Costs(**known), **{name: value for name, value in given.items() if value is not None}
     )

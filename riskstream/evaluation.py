@@ -27,7 +27,7 @@ from streams.settings import Settings
 from streams.worker import thresholds_of
 
 if TYPE_CHECKING:
-    from models.evaluation import Assessment
+    from models.evaluation import Assessment, Judged
     from models.evaluation.report import About
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -115,7 +115,22 @@ def run(wanted: Wanted, bundle: Bundle, settings: Settings) -> Evaluation:
         HistoryError: the file cannot be read, has no labels, or no event to judge.
         SchemaError: a mapped field is none of the bundle's.
     """
-    from models.evaluation import assess, judge
+    from models.evaluation import assess
+
+    judged, others = judge_history(wanted, bundle, settings)
+    found = assess(judged, thresholds_of(settings, bundle), wanted.costs, others)
+    return Evaluation(found, _about(wanted, bundle, settings))
+
+
+def judge_history(
+    wanted: Wanted, bundle: Bundle, settings: Settings
+) -> tuple[Judged, dict[str, Judged]]:
+    """Return the events of a history that are judged, and with the baselines' scores.
+
+    Raises:
+        HistoryError, SchemaError: see :func:`run`.
+    """
+    from models.evaluation import judge
 
     schema = bundle.manifest.schema
     history = _open(wanted, schema, settings)
@@ -128,20 +143,15 @@ def run(wanted: Wanted, bundle: Bundle, settings: Settings) -> Evaluation:
     scored = _score(wanted, history, bundle, settings)
     known = labels[scored.columns.rows]
     keep = _judged(scored.columns, known, wanted.start_ms)
+    columns = scored.columns
     judged = judge(
-        scored.scores,
-        known,
-        scored.columns,
-        schema=schema,
-        keep=keep,
-        scenario=scored.scenario,
+        scored.scores, known, columns, schema=schema, keep=keep, scenario=scored.scenario
     )
     others = {
-        name: judge(scores, known, scored.columns, schema=schema, keep=keep)
+        name: judge(scores, known, columns, schema=schema, keep=keep)
         for name, scores in _baselines(scored, known, keep, bundle).items()
     }
-    found = assess(judged, thresholds_of(settings, bundle), wanted.costs, others)
-    return Evaluation(found, _about(wanted, bundle, settings))
+    return judged, others
 
 
 def _open(wanted: Wanted, schema: Schema, settings: Settings) -> History:

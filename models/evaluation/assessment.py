@@ -54,8 +54,8 @@ class Assessment:
             "first_event_ms": int(times.min()) if len(times) else None,
             "last_event_ms": int(times.max()) if len(times) else None,
             "days": self.judged.days,
-            "auc_roc_interval": self.auc_roc_interval,
-            "average_precision_interval": self.average_precision_interval,
+            "auc_roc_interval": _dict(self.auc_roc_interval),
+            "average_precision_interval": _dict(self.average_precision_interval),
             "thresholds": asdict(self.thresholds),
             "costs": asdict(self.costs),
             "actions": {name: asdict(each) for name, each in self.actions.items()},
@@ -97,3 +97,7 @@ def assess(
         reliability=reliability_bins(judged.scores, judged.fraud),
         baselines=baselines or {},
     )
+
+
+def _dict(interval: Interval | None) -> dict[str, float] | None:
+    return None if interval is None else asdict(interval)

@@ -54,7 +54,7 @@ def precision_recall_figure(judged: Judged, others: Mapping[str, Judged]) -> Fig
         axes.axhline(rate, color=SOFT, linestyle=":", linewidth=1.2, label="at random")
         axes.set(title="Precision and recall", xlabel="recall", ylabel="precision")
         axes.set(xlim=(0, 1), ylim=(0, 1.03))
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 0.04))
 
     return Figure(
         draw(plot),

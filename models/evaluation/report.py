@@ -190,10 +190,11 @@ def _in_short(found: Assessment) -> str:
 
 def _costs_text(found: Assessment) -> str:
     costs = found.costs
+    share = shown(costs.fraud_loss_share, Kind.SHARE)
     return (
-        f"A review costs {costs.review_cost:g}, an approved fraud {shown(costs.fraud_loss_share, Kind.SHARE)} of "
-        f"its amount, a genuine event that is declined {costs.decline_cost:g}, all in the unit of "
-        "the amounts. A reviewed fraud is taken to be recognized."
+        f"A review costs {costs.review_cost:g}, an approved fraud {share} of its amount, a genuine "
+        f"event that is declined {costs.decline_cost:g}, all in the unit of the amounts. A "
+        "reviewed fraud is taken to be recognized."
     )
 
 
@@ -203,10 +204,7 @@ def _calibration_text(found: Assessment) -> str:
         return "There is no event to judge."
     mean = shown(float(found.judged.scores.mean(dtype="float64")), Kind.SHARE)
     rate = shown(found.metrics.positives / found.metrics.events, Kind.SHARE)
-    return (
-        f"The mean score is {mean}, the rate of fraud {rate}; the calibration error is {error}. "
-        "By score:"
-    )
+    return f"The mean score is {mean}, the rate of fraud {rate}; the calibration error is {error}."
 
 
 def _weak_text(found: Assessment) -> str:

@@ -54,7 +54,9 @@ def _number(value: float) -> str:
 
 def _share(value: float) -> str:
     percent = 100 * value
-    return f"{percent:.1f} %" if abs(percent) >= 10 or percent == 0 else f"{percent:.2f} %"
+    if percent in (0, 100):
+        return f"{percent:.0f} %"
+    return f"{percent:.1f} %" if abs(percent) >= 10 else f"{percent:.2f} %"
 
 
 def _money(value: float) -> str:

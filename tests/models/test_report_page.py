@@ -44,7 +44,7 @@ def page() -> Page:
         (1_234_567, Kind.COUNT, "1,234,567"),
         (0.00123, Kind.SHARE, "0.12 %"),
         (0.1234, Kind.SHARE, "12.3 %"),
-        (0, Kind.SHARE, "0.0 %"),
+        (0, Kind.SHARE, "0 %"),
         (-1_234.5, Kind.MONEY, "−1,234"),
         (9.5, Kind.MONEY, "9.50"),
         (0.87654321, Kind.SCORE, "0.8765"),
@@ -89,6 +89,13 @@ def test_markdown_holds_what_the_page_holds_but_its_figures() -> None:
     assert text.startswith("# A <title>\n\nand more\n\n- **bundle**: abc\n\n## First part\n\nOne.")
     assert "| who | events | rate |\n| --- | ---: | ---: |\n| a\\|b | 12,345 | 1.23 % |" in text
     assert "svg" not in text
+
+
+def test_details_are_left_out_where_there_is_no_room() -> None:
+    table = Table(("a", Column("b", Kind.COUNT, is_detail=True), "c"), [("x", 1, "y")], "Said.")
+    small = table.without_details()
+    assert ([each.title for each in small.columns], small.cells) == (["a", "c"], [["x", "y"]])
+    assert small.caption == "Said."
 
 
 def test_a_row_must_fit_its_columns() -> None:
