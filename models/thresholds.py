@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, HistoryError
 from engine.manifest import Thresholds
 from models.costs import Costs
 
@@ -26,7 +26,7 @@ class ThresholdRule:
     """How thresholds are chosen.
 
     Args:
-        by: ``budget`` for a number of reviews, ``cost`` for the least expected cost.
+        by: ``budget`` for a number of alerts, ``cost`` for the least cost on labelled events.
         review_share: by budget, the share of the events that are alerted.
         alerts_per_day: by budget, how many are alerted in a day instead; 0 for the share.
         decline_precision: by budget, the least precision at which an event is declined.
@@ -75,6 +75,7 @@ class ThresholdRule:
 
         Raises:
             ConfigError: by cost, and the events have no amounts.
+            HistoryError: by cost, and the events lack a kind of label.
         """
         if self.by == COST:
             if amounts is None:
@@ -82,7 +83,12 @@ class ThresholdRule:
                     "thresholds by cost must have amounts, however: the events have none; "
                     "choose them by budget"
                 )
-            return thresholds_by_cost(scores, scores, amounts, self.costs)
+            if not 0 < int(labels.sum()) < len(labels):
+                raise HistoryError(
+                    "thresholds by cost must be chosen on frauds and genuine events, however: of "
+                    f"{len(labels):,} events {int(labels.sum()):,} are frauds; choose on others"
+                )
+            return thresholds_by_cost(scores, labels, amounts, self.costs)
         share = self.review_share
         if self.alerts_per_day:
             share = min(1.0, self.alerts_per_day * days / len(scores))
@@ -103,8 +109,8 @@ def described(rule: Mapping[str, Any]) -> str:
     """Return a rule, as :meth:`ThresholdRule.to_dict` gives it, as a sentence."""
     if rule.get("by") == COST:
         return (
-            "The thresholds have the least expected cost over the events they were chosen on, "
-            f"where a review costs {rule['review_cost']:g}, an approved fraud "
+            "The thresholds are those that would have cost the least on the events they were "
+            f"chosen on, where a review costs {rule['review_cost']:g}, an approved fraud "
             f"{100 * rule['fraud_loss_share']:g} % of its amount, and a genuine event declined "
             f"{rule['decline_cost']:g}."
         )
@@ -167,8 +173,9 @@ def thresholds_by_cost(
 
     Args:
         scores: probabilities ``[n]``.
-        fraud: how likely each is fraud: the calibrated scores for the expected cost, or whether it
-            is fraud for what it cost; ``[n]``.
+        fraud: whether each is fraud, for what it cost, or how likely, for the cost to expect;
+            ``[n]``. Labels chose better than calibrated scores on the Handbook's transactions,
+            where high scores were too low.
         amounts: of each ``[n]``.
         costs: what is weighed.
     """

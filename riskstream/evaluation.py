@@ -24,7 +24,6 @@ from models.report import Page
 from riskstream.histories import Period, Scoring, labels_of, open_history, score_history
 from riskstream.options import format_duration
 from streams.settings import Settings
-from streams.worker import thresholds_of
 
 if TYPE_CHECKING:
     from models.evaluation import Assessment, Judged
@@ -116,6 +115,7 @@ def run(wanted: Wanted, bundle: Bundle, settings: Settings) -> Evaluation:
         SchemaError: a mapped field is none of the bundle's.
     """
     from models.evaluation import assess
+    from streams.worker import thresholds_of
 
     judged, others = judge_history(wanted, bundle, settings)
     found = assess(judged, thresholds_of(settings, bundle), wanted.costs, others)

@@ -46,7 +46,7 @@ def thresholds(
     until: UntilOption = None,
     labels_delay: LabelsDelayOption = "7d",
     by_cost: Annotated[
-        bool, typer.Option("--by-cost", help="Choose the least expected cost.")
+        bool, typer.Option("--by-cost", help="Choose what would have cost the least.")
     ] = False,
     alerts_per_day: Annotated[
         float, typer.Option(min=0, help="Choose so many alerts a day.")
@@ -70,8 +70,8 @@ def thresholds(
     r"""Choose a bundle's thresholds anew on a history, without training.
 
     Needs the extra riskstream\[train]. The new bundle has the same graphs and
-    another digest. By cost, the thresholds have the least cost that the scores
-    expect; costs that are not given are those of the bundle's training.
+    another digest. By cost, the thresholds are those that would have cost the
+    least; costs that are not given are those of the bundle's training.
 
     [bold]Examples[/bold]
 

@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 import pytest
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, HistoryError
 from engine.manifest import Thresholds
 from models.costs import Costs
 from models.thresholds import (
@@ -97,14 +97,15 @@ def test_where_nothing_is_worth_a_review_nothing_is_alerted() -> None:
     assert not (scores >= found.review).any()
 
 
-def test_a_rule_by_cost_weighs_scores_and_amounts() -> None:
+def test_a_rule_by_cost_weighs_labels_and_amounts() -> None:
     scores, labels, amounts = events(1)
     rule = ThresholdRule(by=COST, costs=COSTS)
-    assert rule.choose(scores, labels, amounts, 8) == thresholds_by_cost(
-        scores, scores, amounts, COSTS
-    )
+    found = rule.choose(scores, labels, amounts, 8)
+    assert found == thresholds_by_cost(scores, labels, amounts, COSTS)
     with pytest.raises(ConfigError, match="must have amounts, however"):
         rule.choose(scores, labels, None, 8)
+    with pytest.raises(HistoryError, match="must be chosen on frauds and genuine events, however"):
+        rule.choose(scores, np.zeros_like(labels), amounts, 8)
 
 
 def test_a_rule_of_alerts_a_day_keeps_to_them() -> None:
