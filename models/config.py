@@ -216,7 +216,7 @@ _POSITIVE = ("epochs", "patience", "accounts", "steps", "validation_days", "lear
 
 #: What must hold of which settings of a training, and how it is said.
 _RULES: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {
-    ("negatives", "rise", "review_share", "decline_precision"): (
+    ("negatives", "rise"): (
         lambda value: 0.0 < value <= 1.0,
         "above 0 and at most 1",
     ),
