@@ -33,8 +33,9 @@ from models.config import TrainConfig, load_train_config
 from models.data import account_hashes, by_account, feature_table
 from models.evaluation import compromised, evaluate
 from models.features.base import DAY_MS
-from models.learner import Learner, Material, Periods, validation_logits
+from models.learner import Learner, Material, validation_logits
 from models.packs.registry import load_schema, pack_folder
+from models.periods import Periods
 from models.scorer import Scorer
 from models.training import fit_scales
 

@@ -21,6 +21,7 @@ from engine.columns import Columns, Decoded
 from engine.decode import Decoder
 from engine.errors import HistoryError
 from engine.history_files import nested, read_lines, read_table, sort_times
+from engine.label_values import read_labels
 from engine.schema import Field, Schema, TimeFormat
 
 _CHUNK = 8_192
@@ -57,11 +58,13 @@ class History:
         event_time_ms: int64 ``[n]``. An event whose time cannot be read stands beside its
             predecessor in the file.
         labels: float32 ``[n]``, NaN where unknown; None where the file has no labels.
+        file_rows: where each event stands in the file, from 0; int64 ``[n]``.
     """
 
     schema: Schema
     event_time_ms: NDArray[np.int64]
     labels: NDArray[np.float32] | None
+    file_rows: NDArray[np.int64]
     _table: pa.Table | None
     _lines: list[bytes] | None
 
@@ -86,7 +89,8 @@ class History:
             end_ms: leave out events from this time on.
 
         Raises:
-            HistoryError: the file is missing, of another kind, or lacks a column.
+            HistoryError: the file is missing, of another kind, or lacks a column, or a label is
+                none (:mod:`engine.label_values`).
         """
         lines = read_lines(path)
         table = None
@@ -101,6 +105,7 @@ class History:
             schema=schema,
             event_time_ms=times[order],
             labels=None if labels is None else labels[order],
+            file_rows=order,
             _table=None if table is None else table.take(pa.array(order)),
             _lines=None if lines is None else [lines[at] for at in order.tolist()],
         )
@@ -123,6 +128,7 @@ class History:
             schema=self.schema,
             event_time_ms=self.event_time_ms[start:stop],
             labels=None if self.labels is None else self.labels[start:stop],
+            file_rows=self.file_rows[start:stop],
             _table=None if self._table is None else self._table.slice(start, stop - start),
             _lines=None if self._lines is None else self._lines[start:stop],
         )
@@ -192,8 +198,7 @@ def _chunk_of_lines(
 def _labels_of(table: pa.Table, schema: Schema) -> NDArray[np.float32] | None:
     if schema.label is None or schema.label.path not in table.column_names:
         return None
-    column = table.column(schema.label.path).cast(pa.float32())
-    labels: NDArray[np.float32] = column.to_numpy(zero_copy_only=False).astype(np.float32)
+    labels: NDArray[np.float32] = table.column(schema.label.path).to_numpy()
     return labels
 
 
@@ -217,10 +222,9 @@ def _parse_lines(
     if label is None:
         return lines, sort_times(table, schema), None
     found = [_find(event, label.keys) for event in events]
-    numbers = [float(value) if isinstance(value, int | float) else None for value in found]
     labels = None
-    if any(number is not None for number in numbers):
-        labels = np.array([np.nan if n is None else n for n in numbers], dtype=np.float32)
+    if any(value is not None for value in found):
+        labels = read_labels(found, label.path)
     unlabelled = [
         line if value is None else _without(event, label.keys)
         for line, event, value in zip(lines, events, found, strict=True)

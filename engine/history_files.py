@@ -18,6 +18,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from engine.errors import HistoryError
+from engine.label_values import read_labels
 from engine.schema import Field, FieldType, Schema, TimeFormat
 from engine.values import MAX_TIME_MS, to_text
 
@@ -57,14 +58,30 @@ def read_table(path: Path, schema: Schema) -> pa.Table:
     Raises:
         HistoryError: a column is missing, or its type cannot be what the field needs.
     """
+    return pick_columns(read_columns(path, schema), path, schema)
+
+
+def read_columns(path: Path, schema: Schema | None = None) -> pa.Table:
+    """Return all columns of a parquet or CSV file, as they are.
+
+    Args:
+        path: the file.
+        schema: in a CSV file, the columns of its identifiers, categories and times stay text.
+
+    Raises:
+        HistoryError: the file cannot be read.
+    """
     try:
         if path.name.lower().endswith(_CSV):
-            table = _read_csv(path, schema)
-        else:
-            table = pa.parquet.read_table(path)
+            return _read_csv(path, schema)
+        return pa.parquet.read_table(path)
     except (pa.ArrowException, OSError) as error:
         line = str(error).splitlines()[0]
         raise HistoryError(f"a history must be readable, however: {path}: {line}") from None
+
+
+def pick_columns(table: pa.Table, path: Path, schema: Schema) -> pa.Table:
+    """Return the schema's columns of a file's; see :func:`read_table`."""
     columns = {}
     for field in schema.fields:
         try:
@@ -74,7 +91,9 @@ def read_table(path: Path, schema: Schema) -> pa.Table:
                 f"a column must have a name of its own, however: {path.name} has several "
                 f"for {field.path!r}; rename all but one"
             ) from None
-        if column is not None:
+        if column is not None and field is schema.label:
+            columns[field.path] = pa.array(read_labels(column, f"{field.path} of {path.name}"))
+        elif column is not None:
             columns[field.path] = _typed(column, field, path)
         elif field.required and field is not schema.label:
             raise HistoryError(_missing(path, field, table.column_names))
@@ -117,10 +136,10 @@ def nested(paths: Sequence[tuple[str, ...]], values: Sequence[Any]) -> dict[str,
     return event
 
 
-def _read_csv(path: Path, schema: Schema) -> pa.Table:
+def _read_csv(path: Path, schema: Schema | None) -> pa.Table:
     types = {
         field.path: pa.string()
-        for field in schema.fields
+        for field in (schema.fields if schema else ())
         if field.type in (FieldType.IDENTIFIER, FieldType.CATEGORY, FieldType.TIMESTAMP)
     }
     options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True)

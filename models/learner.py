@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from models.config import TrainConfig
 from models.data import Histories, Window, chunk_of, windows
 from models.objective import weighted_loss
+from models.periods import Periods
 from models.schedule import learning_rate_at, momentum_at
 from models.scorer import Scorer
 
@@ -31,14 +32,6 @@ _SLICE = 4096
 
 #: The average forgets the first weights sooner than the last ones, over about this many updates.
 _FORGET = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Periods:
-    """Which events train, and which validate; bool ``[n]`` each."""
-
-    training: NDArray[np.bool_]
-    validation: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

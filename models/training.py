@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from engine.columns import Columns
-from engine.errors import HistoryError
 from engine.manifest import Thresholds
 from engine.schema import Schema
 from models.calibration import fit_platt
@@ -27,7 +26,8 @@ from models.config import TrainConfig
 from models.data import FeatureTable, Histories, account_hashes, by_account, feature_table
 from models.evaluation.judged import Judged, judge
 from models.features.base import DAY_MS
-from models.learner import Learner, Material, Periods, validation_logits
+from models.learner import Learner, Material, validation_logits
+from models.periods import Periods, split
 from models.scorer import Scorer
 
 #: Events whose features set the scales.
@@ -113,34 +113,6 @@ def train(
         validation=judged,
         sample=_first_events(best, columns, histories),
     )
-
-
-def split(
-    event_time_ms: NDArray[np.int64], labels: NDArray[np.float32], config: TrainConfig
-) -> Periods:
-    """Cut a history by time: warm-up, training, a gap of the labels' delay, validation.
-
-    Raises:
-        HistoryError: it is not sorted by time, or a period has no fraud or no genuine event.
-    """
-    if len(event_time_ms) == 0 or (np.diff(event_time_ms) < 0).any():
-        raise HistoryError("a history must be sorted by time and not empty; sort it by event time")
-    end = int(event_time_ms[-1]) + 1
-    validate_from = end - round(config.validation_days * DAY_MS)
-    train_until = validate_from - round(config.label_delay_days * DAY_MS)
-    train_from = int(event_time_ms[0]) + round(config.warm_up_days * DAY_MS)
-    known = ~np.isnan(labels)
-    training = known & (event_time_ms >= train_from) & (event_time_ms < train_until)
-    validation = known & (event_time_ms >= validate_from)
-    for name, period in (("training", training), ("validation", validation)):
-        kinds = np.unique(labels[period] > 0.5)
-        if len(kinds) < 2:
-            raise HistoryError(
-                f"the {name} period must have frauds and genuine events, however: of its "
-                f"{int(period.sum())} labelled events {int((labels[period] > 0.5).sum())} are "
-                "frauds; give a longer history, or shorter periods in training.toml"
-            )
-    return Periods(training, validation)
 
 
 def _material(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from engine.bundle import Bundle
+from engine.columns import Decoded
 from engine.decode import Decoder
 from engine.errors import HistoryError
 from engine.history import Chunk, History
@@ -51,6 +53,34 @@ def open_history(
     start_ms = parse_time("--from", period.start)
     until_ms = parse_time("--until", period.until)
     return History.open(file, schema.with_paths(settings.fields), start_ms, until_ms)
+
+
+def decode_history(history: History, file: Path) -> Decoded:
+    """Decode a history, and say how many of its events cannot be read, and why.
+
+    Raises:
+        HistoryError: it has no events, or none that can be read.
+    """
+    if not len(history):
+        raise HistoryError(
+            f"a history must have events, however: {file.name} has none, or none between --from "
+            "and --until"
+        )
+    decoded = history.decode(Decoder(history.schema), time.time_ns() // 1_000_000)
+    if not decoded.rejects:
+        return decoded
+    first = min(decoded.rejects, key=lambda reject: history.file_rows[reject.row])
+    told = f"row {history.file_rows[first.row] + 1:,} of {file.name}: {first.detail}"
+    if not len(decoded.columns):
+        raise HistoryError(
+            f"a history must have events that can be read, however: all {len(history):,} are "
+            f"refused, first {told}; map other columns with --field, or correct the file"
+        )
+    counts = Counter(str(reject.reason) for reject in decoded.rejects)
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in counts.most_common())
+    err.print(f"{len(decoded.rejects):,} of {len(history):,} events are left out: {reasons}")
+    err.print(f"  first {told}", markup=False)
+    return decoded
 
 
 def labels_of(history: History, file: Path, what: str) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -167,11 +168,19 @@ def format_time(ms: int) -> str:
 
 
 def make_folder(option: str, folder: Path) -> None:
-    """Make the folder that an option names. Raises :class:`engine.errors.ConfigError`."""
+    """Make the folder that an option names, and check that files can be written to it.
+
+    Raises:
+        ConfigError: it cannot be made, or nothing can be written there.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise ConfigError(f"{option} must be a folder, or one to make, however: {error}") from None
+        raise ConfigError(
+            f"{option} must be a folder to write to, or one to make, however: {error}"
+        ) from None
 
 
 @contextmanager

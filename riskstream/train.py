@@ -14,13 +14,14 @@ import typer
 from numpy.typing import NDArray
 
 from engine.columns import Columns
-from engine.decode import Decoder
 from engine.errors import ConfigError
 from engine.history import History
 from engine.schema import Schema
 from models.config import TrainConfig, load_train_config
-from models.packs.registry import load_schema, pack_folder
-from riskstream.histories import Period, labels_of, open_history
+from models.packs.fit import check_pack
+from models.packs.registry import find_pack, load_schema
+from models.periods import split
+from riskstream.histories import Period, decode_history, labels_of, open_history
 from riskstream.options import (
     ConfigOption,
     FieldOption,
@@ -43,7 +44,7 @@ _EXTRA = ("onnxscript", "sklearn", "torch")
 
 
 def train(
-    pack: Annotated[str, typer.Argument(help="What kind of model: fraud.")],
+    pack: Annotated[str, typer.Argument(help="What kind of model: fraud, or a pack's folder.")],
     data: Annotated[Path, typer.Option(help="A .parquet, .csv or .jsonl file with labels.")],
     output: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder.")],
     family: Annotated[
@@ -69,18 +70,22 @@ def train(
       riskstream train fraud --data raw.parquet --until 2026-06-01 -o bundles/mine
 
       riskstream train fraud -c config/handbook.toml --data raw.csv -o bundles/new
+
+      riskstream train ./my-pack --data wallets.csv -o bundles/wallets
     """
-    folder = pack_folder(pack)
+    folder = find_pack(pack)
     require_training()
     settings = _training_settings(folder, epochs, seed, family)
     schema = load_schema(folder)
+    check_pack(schema, settings.scorer)
     history = open_history(data, schema, settings_of(config, None, field), Period(start, until))
-    events, labels = _labelled(history, labels_of(history, data, "training"))
+    events, labels = _labelled(history, data)
+    split(events.event_time_ms, labels, settings)
     make_folder("--out", output)
     began_s = time.monotonic()
     trained = _fit(events, labels, schema, settings)
     seconds = round(time.monotonic() - began_s, 1)
-    named = name or f"{pack}-{settings.scorer.cell.name}"
+    named = name or f"{settings.scorer.pack}-{settings.scorer.cell.name}"
     facts = {"data": data.name, "seconds": seconds}
     difference = _export(trained, output, named, version, facts)
     figures = {name: round(value, 4) for name, value in trained.metrics.items()}
@@ -102,14 +107,10 @@ def _training_settings(
     return settings if family is None else settings.with_family(family)
 
 
-def _labelled(history: History, labels: Floats) -> tuple[Columns, Floats]:
+def _labelled(history: History, file: Path) -> tuple[Columns, Floats]:
     """Return the ``n`` events that can be read, and their labels; float32 ``[n]``."""
-    decoded = history.decode(Decoder(history.schema), time.time_ns() // 1_000_000)
-    if decoded.rejects:
-        err.print(
-            f"{len(decoded.rejects):,} events are left out, first: {decoded.rejects[0].detail}"
-        )
-    columns = decoded.columns
+    labels = labels_of(history, file, "training")
+    columns = decode_history(history, file).columns
     return replace(columns, rows=np.arange(len(columns))), labels[columns.rows]
 
 

@@ -17,6 +17,7 @@ from models.features.entity_recency import EntityRecency
 from models.features.entity_windows import EntityWindows
 from models.features.maxima import Maxima
 from models.features.novelty import Novelty
+from models.features.numbers import Numbers
 from models.features.recency import Recency
 from models.features.spread import Spread
 from models.features.windows import Windows
@@ -31,6 +32,7 @@ FEATURES: dict[str, type[Feature]] = {
     "novelty": Novelty,
     "combinations": Combinations,
     "spread": Spread,
+    "numbers": Numbers,
     "entity_windows": EntityWindows,
     "entity_rates": EntityRates,
     "entity_recency": EntityRecency,

@@ -1,7 +1,7 @@
-"""Finding a pack by its name. Needs no PyTorch.
+"""Finding a pack by its name or folder. Needs no PyTorch.
 
-A pack is a folder beside this file with ``schema.toml`` (what an event looks like),
-``scorer.toml`` (what the model is made of) and ``training.toml`` (how it is trained).
+A pack is a folder with ``schema.toml`` (what an event looks like), ``scorer.toml`` (what the model
+is made of) and ``training.toml`` (how it is trained). Those beside this file have names.
 """
 
 from __future__ import annotations
@@ -39,6 +39,28 @@ def pack_folder(name: str) -> Path:
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
         raise ConfigError(f"a pack must be one that exists, however: {name!r}; {hint}")
     return _HERE / name
+
+
+def find_pack(name: str) -> Path:
+    """Return the folder of a pack that is named, or that is given as a folder itself.
+
+    A text with a slash is a folder; so is one that is no pack's name and a folder that is there.
+
+    >>> find_pack("fraud").name
+    'fraud'
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if "/" in name or (name not in pack_names() and Path(name).is_dir()):
+        folder = Path(name)
+        if not folder.is_dir():
+            raise ConfigError(
+                f"a pack must be a folder that exists, however: {name} is none; "
+                "`riskstream data draft` writes one for the columns of a file"
+            )
+        return folder
+    return pack_folder(name)
 
 
 def load_schema(folder: Path) -> Schema:

@@ -10,8 +10,9 @@ from engine.errors import ConfigError, HistoryError
 from engine.knowledge import Knowledge
 from models.config import TrainConfig
 from models.data import account_hashes, by_account, chunks, feature_table
+from models.periods import split
 from models.scorer import Scorer
-from models.training import TrainedScorer, split, train
+from models.training import TrainedScorer, train
 from tests.models.tools import (
     DAY_MS,
     SCHEMA,
