@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from engine.errors import BundleError, ConfigError, HistoryError, RiskstreamError, SchemaError
-from riskstream import bundle, state
+from riskstream import bundle, data, state
 from riskstream.alerts import alerts
 from riskstream.demo import demo
 from riskstream.evaluate import evaluate
@@ -48,6 +48,7 @@ app = typer.Typer(
 for command in (demo, up, worker, replay, label, alerts, score, topics, train, evaluate, settings):
     app.command()(command)
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(data.app, name="data")
 app.add_typer(state.app, name="state")
 
 

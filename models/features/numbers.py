@@ -10,7 +10,7 @@ from models.features.base import Context, Feature, FeatureResult, Output
 
 
 class Numbers(Feature):
-    """``<field>`` for each field: what the event says, such as a fee, an age or a distance.
+    """``event_<field>`` for each field: what the event says, such as a fee, an age or a distance.
 
     The schema says what stands for a number that an event lacks: the field's default.
 
@@ -24,7 +24,7 @@ class Numbers(Feature):
         if isinstance(fields, str) or not fields:
             raise ValueError(f"fields must be a list of names: {fields!r}")
         self.reads = tuple(fields)
-        self.outputs = tuple(Output(name, group) for name in fields)
+        self.outputs = tuple(Output(f"event_{name}", group) for name in fields)
 
     def forward(self, context: Context, state: Mapping[str, Tensor]) -> FeatureResult:
         """See :meth:`models.features.base.Feature.forward`."""

@@ -1,0 +1,259 @@
+"""Writing the draft of a pack: schema.toml, scorer.toml and training.toml."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.errors import HistoryError
+from models.config import SCORER_FILE, TRAINING_FILE, load_train_config
+from models.datacheck.table import numbers, read_flat
+from models.draft.choose import Choices, choose
+from models.draft.looks import Look
+from models.packs.registry import SCHEMA_FILE, pack_folder
+
+#: The pack whose settings a draft begins with.
+_MODEL_PACK = "fraud"
+#: Names that an entity or a number of the event must not take: fields, and groups of reasons.
+_TAKEN = (
+    *("event_id", "event_time", "account", "amount", "fraud"),
+    *("past_amounts", "frequency", "recency", "counterparty", "clock", "event", "sequence"),
+)
+_LEAST_DAYS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A pack to be read and corrected.
+
+    Args:
+        files: name to text.
+        choices: each column, its role, and what that means or why it is left out.
+    """
+
+    files: Mapping[str, str]
+    choices: list[tuple[str, str, str]]
+
+
+def draft_pack(path: Path, name: str, given: Mapping[str, str]) -> Draft:
+    """Draft a pack for a file.
+
+    Args:
+        path: a parquet, CSV or JSON lines file.
+        name: the pack's.
+        given: the columns that are known; see :func:`models.draft.choose.choose`.
+
+    Raises:
+        ConfigError: a column that is given is not there.
+        HistoryError: the file has no rows, cannot be read, or lacks a column that is needed.
+    """
+    table = read_flat(path)
+    if not table.num_rows:
+        raise HistoryError(f"a file must have rows for a draft, however: {path} has none")
+    chosen = choose(table, given)
+    entities = _named(chosen.entities, {})
+    features = _named(chosen.numbers, entities)
+    files = {
+        SCHEMA_FILE: _schema(path.name, chosen, entities, features),
+        SCORER_FILE: _scorer(name, chosen, list(entities), list(features)),
+        TRAINING_FILE: _training(chosen.needed["event_time"]),
+    }
+    choices = [(look.name, role, "") for role, look in chosen.needed.items()]
+    choices += [(look.name, "entity", f"{look.distinct:,} shared") for look in entities.values()]
+    choices += [(look.name, "feature", "a number of the event") for look in features.values()]
+    choices += [(column, "left out", why) for column, why in chosen.left_out.items()]
+    return Draft(files, choices)
+
+
+def _named(looks: Iterable[Look], others: Mapping[str, Look]) -> dict[str, Look]:
+    """Return columns by the names that their fields get, each its own."""
+    named: dict[str, Look] = {}
+    for look in looks:
+        name = re.sub(r"\W+", "_", look.name, flags=re.ASCII).strip("_").lower() or "field"
+        name = f"f_{name}" if name[0].isdigit() or keyword.iskeyword(name) else name
+        while name in _TAKEN or name in others or name in named:
+            name += "_2"
+        named[name] = look
+    return named
+
+
+def _schema(
+    file: str, chosen: Choices, entities: Mapping[str, Look], features: Mapping[str, Look]
+) -> str:
+    need = chosen.needed
+    time_format = need["event_time"].time_format or "iso8601"
+    blocks = [
+        f"# What an event looks like, as columns of {file} suggest: check each.\n"
+        "# path is the column, or the place in the JSON of a stream; dots go down into objects.\n"
+        "# Every field is documented in docs/own-data.md.",
+        _field("event_id", need["event_id"], "identifier", "event_id"),
+        _field("event_time", need["event_time"], "timestamp", "event_time", format=time_format),
+        _field("account", need["account"], "identifier", "account"),
+        _amount_field(need["amount"]),
+        *(_field(name, look, "identifier", "entity") for name, look in entities.items()),
+        *(_number_field(name, look) for name, look in features.items()),
+        "# 1, true or fraud; 0, false or genuine; empty where it is not known.\n"
+        + _field("fraud", need["fraud"], "number", "label"),
+    ]
+    if chosen.left_out:
+        lines = [f"#   {column}: {why}" for column, why in chosen.left_out.items()]
+        blocks.append("\n".join(["# Left out:", *lines]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _field(name: str, look: Look, kind: str, role: str, **more: Any) -> str:
+    values = {"name": name, "path": look.name, "type": kind, "role": role, **more}
+    return "[[fields]]\n" + _lines(values)
+
+
+def _amount_field(look: Look) -> str:
+    values = numbers(look.values)
+    if np.nanmin(values, initial=0.0) >= 0:
+        return _field("amount", look, "number", "amount", minimum=0.0)
+    note = "# There are amounts below 0. The features take them as they are: refunds may mislead.\n"
+    return note + _field("amount", look, "number", "amount")
+
+
+def _number_field(name: str, look: Look) -> str:
+    if not look.missing:
+        return _field(name, look, "number", "feature")
+    share = look.missing / len(look.values)
+    note = f"# Missing in {share:.1%} of the rows: the default stands for that.\n"
+    return note + _field(name, look, "number", "feature", required=False, default=0.0)
+
+
+def _scorer(name: str, chosen: Choices, entities: list[str], features: list[str]) -> str:
+    """Return what the model is made of: the model pack's settings with this file's features."""
+    usual = load_train_config(pack_folder(_MODEL_PACK)).scorer
+    kept = ("ring", "late_after_s", "hidden", "dropout", "knots")
+    top: dict[str, Any] = {"pack": name}
+    if entities:
+        top["counterparty"] = entities[0]
+    top |= {each: getattr(usual, each) for each in kept}
+    amounts = numbers(chosen.needed["amount"].values)
+    blocks = [
+        "# What the model is made of. Each feature's options are in its file's docstring, in\n"
+        "# models/features; the shared entities are explained in docs/context.md.\n\n"
+        + _lines(top)
+        + "\n\n[cell]\n"
+        + _lines({"family": usual.cell.name, **usual.cell.options}),
+        *_account_features(amounts, bool(entities), features),
+        *(block for each in [*entities, "account"] for block in _entity(each)),
+        *_reasons(entities, features),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _account_features(amounts: Any, at_counterparties: bool, features: list[str]) -> list[str]:
+    known = amounts[np.isfinite(amounts)]
+    usual, high = (_rounded(float(each)) for each in np.quantile(np.abs(known), (0.5, 0.95)))
+    blocks = [
+        "# Amounts above this one, which one in twenty is, have a column of their own.\n"
+        + _feature("amount", limits=[high]),
+        _feature("recency"),
+        _feature("windows", hours=[1, 24, 168]),
+        "# prior: what an unknown account is taken to spend; the median of all amounts.\n"
+        + _feature("spread", prior=max(usual, 0.01)),
+    ]
+    if at_counterparties:
+        blocks.append(_feature("novelty"))
+    if features:
+        blocks.append("# What the event itself says.\n" + _feature("numbers", fields=features))
+    return blocks
+
+
+def _entity(name: str) -> list[str]:
+    """Return an entity and its features: what became known of it, in buckets of half a day."""
+    head = {"name": name, "field": name, "bucket_hours": 12, "buckets": 60, "grace_hours": 1}
+    known = {"name": "known", "source": "label", "measure": "count"}
+    frauds = {"name": "frauds", "source": "label", "measure": "positive"}
+    return [
+        f"# What is known of the {name}: labels, in buckets of the time they became known.\n"
+        "[[shared]]\n" + _lines(head),
+        *("[[shared.quantities]]\n" + _lines(each) for each in (known, frauds)),
+        _feature("entity_windows", entity=name, quantities=["known", "frauds"], days=[7, 28]),
+        _feature("entity_rates", entity=name, positives="frauds", known="known", days=[7, 28]),
+        _feature("entity_recency", entity=name, positives="frauds", known="known"),
+    ]
+
+
+def _reasons(entities: list[str], features: list[str]) -> list[str]:
+    """Return the sentences of the alerts: the model pack's, and one for each entity."""
+    usual = load_train_config(pack_folder(_MODEL_PACK)).scorer.reasons
+    texts = {each.name: asdict(each)["text"] for each in usual if each.name in (*_TAKEN, "account")}
+    texts |= {name: f"Frauds are known of this {name.replace('_', ' ')}." for name in entities}
+    if features:
+        texts["event"] = "What the event itself says is unusual."
+    note = "# What an alert says, for each group of features.\n"
+    blocks = [
+        "[[reasons]]\n" + _lines({"name": name, "text": text}) for name, text in texts.items()
+    ]
+    return [note + blocks[0], *blocks[1:]]
+
+
+def _training(time: Look) -> str:
+    """Return how it is trained: as the model pack, its periods shortened for a short file."""
+    settings = asdict(load_train_config(pack_folder(_MODEL_PACK)))
+    usual = {name: value for name, value in settings.items() if name not in ("scorer", "threads")}
+    days = _days(time)
+    note = "# How the model is trained. `riskstream train` takes some of these as options too."
+    if days < _LEAST_DAYS:
+        share = days / _LEAST_DAYS
+        for name in ("warm_up_days", "label_delay_days", "validation_days"):
+            usual[name] = _rounded(usual[name] * share)
+        note += f"\n# The periods are short, since the file spans {days:.1f} days only."
+    notes = {
+        "warm_up_days": "the first days build up states and train nothing",
+        "label_delay_days": "how long after its event a label becomes known",
+        "validation_days": "the last days choose the epoch and the thresholds",
+        "review_share": "the share of the events that can be reviewed",
+    }
+    lines = [
+        f"{name} = {_toml(value)}" + (f"  # {notes[name]}" if name in notes else "")
+        for name, value in usual.items()
+    ]
+    return "\n".join([note, "", *lines]) + "\n"
+
+
+def _days(look: Look) -> float:
+    """Return how many days a column of times spans."""
+    if look.time_format == "iso8601":
+        values = look.values
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            values = pc.cast(pc.utf8_slice_codeunits(values, 0, 10), pa.date32())
+        ends = pc.min_max(values.cast(pa.timestamp("s"), safe=False)).as_py()
+        return float((ends["max"] - ends["min"]).total_seconds()) / 86_400
+    per_day = 86_400 if look.time_format == "epoch_s" else 86_400_000
+    values = numbers(look.values)
+    return float(np.nanmax(values) - np.nanmin(values)) / per_day
+
+
+def _feature(name: str, **options: Any) -> str:
+    return "[[features]]\n" + _lines({"name": name, **options})
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    return "\n".join(f"{name} = {_toml(value)}" for name, value in values.items())
+
+
+def _toml(value: Any) -> str:
+    """Return a text, number, truth value or list as TOML, which JSON is for these."""
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
+def _rounded(value: float) -> float:
+    """Return a number with two digits that matter.
+
+    >>> _rounded(217.3), _rounded(0.0468)
+    (220.0, 0.047)
+    """
+    return float(f"{value:.2g}")

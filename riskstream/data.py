@@ -1,0 +1,177 @@
+"""``riskstream data check`` and ``riskstream data draft``: your own files."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from engine.errors import ConfigError, HistoryError
+from models.config import load_train_config
+from models.packs.registry import find_pack, load_schema
+from riskstream.histories import open_history
+from riskstream.options import (
+    DEFAULT_PACK,
+    EXIT_FAILED,
+    ConfigOption,
+    FieldOption,
+    JsonOption,
+    make_folder,
+    out,
+    parse_fields,
+    parse_time,
+    print_json,
+    settings_of,
+)
+
+if TYPE_CHECKING:
+    from models.datacheck import Finding, Report
+
+app = typer.Typer(help="Look at a file of your own before you train on it.", no_args_is_help=True)
+
+_STYLE = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+PackOption = Annotated[
+    str, typer.Option("--pack", "-p", help="The pack to train on it: fraud, or a pack's folder.")
+]
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A .parquet, .csv or .jsonl file.")],
+    pack: PackOption = DEFAULT_PACK,
+    until: Annotated[
+        str | None, typer.Option(help="Where training is to end, as for train (ISO 8601, UTC).")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Where the test begins, as for evaluate (ISO 8601, UTC)."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write the findings as a page (.html).")
+    ] = None,
+    field: FieldOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    r"""Find what would hurt in a file before hours are spent on it.
+
+    Looks for rows that cannot be read, duplicates, gaps in time, labels that are
+    not known yet, columns that tell the label, drift, and accounts that are not
+    what they seem. Ends with 1 if there is a problem. --report needs the extra
+    riskstream\[train].
+
+    [bold]Examples[/bold]
+
+      riskstream data check transactions.parquet --report check.html
+
+      riskstream data check wallets.csv --pack ./my-pack --until 2026-06-01
+
+      riskstream data check raw.csv -f amount=TX_AMOUNT --json | jq .findings
+    """
+    _check_report(report)
+    folder = find_pack(pack)
+    training = load_train_config(folder)
+    until_ms, from_ms = parse_time("--until", until), parse_time("--from", start)
+    history = open_history(file, load_schema(folder), settings_of(config, None, field))
+    from models.datacheck import Severity
+    from models.datacheck import check as check_file
+
+    found = check_file(file, history, training, time.time_ns() // 1_000_000, until_ms, from_ms)
+    if report is not None:
+        _write(report, found)
+    if json:
+        print_json(found.to_dict())
+    else:
+        _print(found, report)
+    if found.worst is Severity.PROBLEM:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def draft(
+    file: Annotated[Path, typer.Argument(help="A .parquet, .csv or .jsonl file.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="The new pack's folder.")],
+    name: Annotated[str | None, typer.Option(help="The pack's name; the folder's if none.")] = None,
+    field: FieldOption = None,
+) -> None:
+    """Write the draft of a pack for a file: its schema, scorer and training.
+
+    Guesses from names and values which column is the account, the time, the
+    amount, the label and so on. Read what it wrote, correct it, and train on it.
+
+    [bold]Examples[/bold]
+
+      riskstream data draft wallets.csv --out my-pack
+
+      riskstream data draft wallets.csv -o my-pack -f account=wallet -f fraud=bad
+    """
+    from models.draft import draft_pack
+
+    drafted = draft_pack(file, name or output.resolve().name, parse_fields(field))
+    there = sorted(each for each in drafted.files if (output / each).exists())
+    if there:
+        raise ConfigError(
+            f"--out must be a new pack's folder, however: {output / there[0]} is there already; "
+            "name another, or remove it"
+        )
+    make_folder("--out", output)
+    for each, text in drafted.files.items():
+        (output / each).write_text(text, encoding="utf-8")
+    width = max(len(column) for column, _, _ in drafted.choices)
+    for column, role, why in drafted.choices:
+        out.print(f"  {column:<{width}}  {role:<12}  {why}", markup=False)
+    out.print(f"{output}: {', '.join(drafted.files)}; read them, then")
+    out.print(f"  riskstream data check {file} --pack {_shown(output)}", markup=False)
+    out.print(f"  riskstream train {_shown(output)} --data {file} --out BUNDLE", markup=False)
+
+
+def _shown(folder: Path) -> str:
+    """Return a folder as the name of a pack: with a slash, so that no pack's name is meant."""
+    return str(folder) if "/" in str(folder) else f"./{folder}"
+
+
+def _check_report(report: Path | None) -> None:
+    """Check that a page can be made and written. Raises :class:`ConfigError`."""
+    if report is None:
+        return
+    missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"--report must have the extra train, however: {missing[0]} is not installed; "
+            "pip install 'riskstream[train]'"
+        )
+    if report.suffix != ".html":
+        raise ConfigError(f"--report must end in .html, however: {report}")
+    make_folder("the folder of --report", report.parent)
+
+
+def _write(path: Path, report: Report) -> None:
+    from models.datacheck.page import page
+
+    try:
+        path.write_text(page(report).html(), encoding="utf-8")
+    except OSError as error:
+        raise HistoryError(f"--report must be writable, however: {error}") from None
+
+
+def _print(report: Report, page: Path | None) -> None:
+    out.print(f"[bold]{report.name}[/]: {report.rows:,} rows, {report.events:,} events")
+    for part in report.parts:
+        out.print(f"\n[bold]{part.title}[/]")
+        for finding in part.findings:
+            _print_finding(finding)
+    counts = {str(each): report.count(each) for each in type(report.worst)}
+    told = f"\n{counts['problem']:,} problems, {counts['warning']:,} warnings"
+    out.print(told + (f"; all figures are in {page}" if page else ""))
+
+
+def _print_finding(finding: Finding) -> None:
+    mark = Text(f"  {finding.severity:<9}", style=_STYLE[finding.severity])
+    out.print(mark + Text(finding.found, style=""))
+    if finding.advice:
+        out.print(Text(f"{'':<11}→ {finding.advice}", style="dim"))
