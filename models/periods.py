@@ -81,10 +81,10 @@ def split(
     """
     if len(event_time_ms) == 0 or (np.diff(event_time_ms) < 0).any():
         raise HistoryError("a history must be sorted by time and not empty; sort it by event time")
-    check_classes(labels)
     bounds = Bounds.of(int(event_time_ms[0]), int(event_time_ms[-1]), config)
     if bounds.train_from >= bounds.train_until:
         raise HistoryError(_too_short(event_time_ms, config))
+    check_classes(labels)
     known = ~np.isnan(labels)
     times = event_time_ms
     training = known & (times >= bounds.train_from) & (times < bounds.train_until)

@@ -166,7 +166,7 @@ def _print(report: Report, page: Path | None) -> None:
         for finding in part.findings:
             _print_finding(finding)
     counts = {str(each): report.count(each) for each in type(report.worst)}
-    told = f"\n{counts['problem']:,} problems, {counts['warning']:,} warnings"
+    told = f"\nproblems: {counts['problem']:,}, warnings: {counts['warning']:,}"
     out.print(told + (f"; all figures are in {page}" if page else ""))
 
 

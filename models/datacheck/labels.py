@@ -23,6 +23,8 @@ _LEAST_KNOWN = 0.05
 _HIGH_RATE = 0.2
 #: A week's rate is far off when it lies so many standard errors, and so many times, away.
 _ERRORS, _TIMES = 4.0, 2.5
+#: The last weeks are fewer to look at, and matter more.
+_ERRORS_LATE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def _immature(weeks: Weeks) -> Finding:
     for back in range(1, len(weeks.rate) // 2 + 1):
         rest = (frauds - weeks.frauds[-back:].sum()) / max(known - weeks.known[-back:].sum(), 1)
         expected = rest * weeks.known[-back]
-        low = weeks.frauds[-back] < expected - _ERRORS * np.sqrt(expected)
+        low = weeks.frauds[-back] < expected - _ERRORS_LATE * np.sqrt(expected)
         if not (low and weeks.frauds[-back] * _TIMES < expected):
             break
         short = back

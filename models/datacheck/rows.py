@@ -34,7 +34,9 @@ def check_rows(source: Source) -> Part:
         "what is wrong there",
     )
     tables = {"rejected": Table(columns, rows)} if rows else {}
-    findings = [*_rejected(source, counts), *_repeated_ids(source), *_identical(source)]
+    findings = _rejected(source, counts)
+    if len(source.events):
+        findings += [*_repeated_ids(source), *_identical(source)]
     return Part("Rows", findings, tables)
 
 

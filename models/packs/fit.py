@@ -26,31 +26,32 @@ def check_pack(schema: Schema, config: ScorerConfig) -> None:
             "a scorer must have a schema with an amount, however: no field has the role amount; "
             f"give one in {SCHEMA_FILE}"
         )
-    for (name, kind), readers in _readers(config).items():
-        found = {each.name: each.type for each in schema.streamed}
+    found = {each.name: each.type for each in schema.streamed}
+    for name, readers in _readers(config).items():
         if name not in found:
             raise SchemaError(
                 f"a scorer must read fields that the schema has, however: there is no {name!r}, "
                 f"which is read by {', '.join(readers)}; known are {', '.join(found)}; {_ADVICE}"
             )
-        if kind is not None and found[name] is not kind:
-            raise SchemaError(
-                f"what {', '.join(readers)} reads must be of the type {kind}, however: {name!r} "
-                f"is of the type {found[name]}; change one of {SCHEMA_FILE} and {SCORER_FILE}"
-            )
+        for reader, kind in readers.items():
+            if kind is not None and found[name] is not kind:
+                raise SchemaError(
+                    f"what {reader} reads must be of the type {kind}, however: {name!r} is of the "
+                    f"type {found[name]}; change one of {SCHEMA_FILE} and {SCORER_FILE}"
+                )
 
 
-def _readers(config: ScorerConfig) -> dict[tuple[str, FieldType | None], list[str]]:
-    """Return each field that a scorer reads by name, its type, and what reads it."""
-    readers: dict[tuple[str, FieldType | None], list[str]] = defaultdict(list)
+def _readers(config: ScorerConfig) -> dict[str, dict[str, FieldType | None]]:
+    """Return each field that a scorer reads by name: what reads it, to the type that needs."""
+    readers: dict[str, dict[str, FieldType | None]] = defaultdict(dict)
     if config.counterparty is not None:
-        readers[config.counterparty, None].append("counterparty")
+        readers[config.counterparty]["the counterparty"] = None
     for shared in config.shared:
         own = [part.name for part in config.features if part.options.get("entity") == shared.name]
         users = f" ({', '.join(dict.fromkeys(own))})" if own else ""
-        readers[shared.field, FieldType.IDENTIFIER].append(f"the entity {shared.name}{users}")
+        readers[shared.field][f"the entity {shared.name}{users}"] = FieldType.IDENTIFIER
     for part in config.features:
         fields = part.options.get("fields", ())
         for name in fields if isinstance(fields, list | tuple) else ():
-            readers[str(name), FieldType.NUMBER].append(f"the feature {part.name}")
+            readers[str(name)][f"the feature {part.name}"] = FieldType.NUMBER
     return readers

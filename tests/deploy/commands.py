@@ -19,6 +19,9 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     group: Any = typer.main.get_command(app)
     name, *rest = arguments
     command = group.get_command(None, name)
+    while hasattr(command, "commands"):
+        name, *rest = rest
+        command = command.get_command(None, name)
     assert command is not None, f"there is no command {name!r}"
     parameters: dict[str, Any] = command.make_context(name, list(rest)).params
     return parameters

@@ -118,6 +118,7 @@ ENTITY_OPTIONS: dict[str, dict[str, Any]] = {
     "entity_rates": {"entity": "terminal", "positives": "frauds", "known": "known"},
     "entity_recency": {"entity": "terminal", "positives": "frauds", "known": "known"},
 }
+OPTIONS = {**ENTITY_OPTIONS, "numbers": {"fields": ["fee"]}}
 SCORER = Scorer(SCHEMA, replace(CONFIG.scorer, features=ACCOUNT, shared=())).eval()
 
 
@@ -203,7 +204,7 @@ def test_the_estimated_number_of_counterparties_is_as_good_as_is_said() -> None:
 
 def test_every_registered_feature_declares_what_it_makes() -> None:
     for name in FEATURES:
-        feature = build_feature(name, ENTITY_OPTIONS.get(name, {}), (TERMINAL,))
+        feature = build_feature(name, OPTIONS.get(name, {}), (TERMINAL,))
         outputs = [each.name for each in feature.outputs]
         assert len(set(outputs)) == len(outputs) > 0
 
@@ -214,6 +215,7 @@ def test_every_registered_feature_declares_what_it_makes() -> None:
         ("amuont", {}, "'amuont'"),
         ("clock", {"nigth": 3}, "nigth"),
         ("windows", {"hours": [2000]}, "2000"),
+        ("numbers", {"fields": "fee"}, "'fee'"),
     ],
 )
 def test_what_does_not_exist_is_refused(name: str, options: dict[str, Any], found: str) -> None:
