@@ -235,5 +235,6 @@ def _missing(path: Path, field: Field, found: Sequence[str]) -> str:
     return (
         f"{path.name} must have the column {field.path!r}, however: it has "
         f"{', '.join(found)}; {hint}map it with --field {field.name}=COLUMN or under [fields] of "
-        "the configuration"
+        "the configuration; where there is none, `riskstream data draft` writes a pack for a model "
+        "of the columns that there are"
     )

@@ -11,7 +11,7 @@ from models.datacheck.spans import Spans
 from models.report import Table
 
 #: One account with such a share of the events, and so many times the mean, is hot.
-_HOT, _HOTTER, _TIMES_MEAN = 0.05, 0.2, 10.0
+_HOT, _HOTTER, _TIMES_MEAN = 0.05, 0.2, 3.0
 _LEAST_EVENTS = 2.0
 _MOSTLY_NEW = 0.5
 

@@ -90,12 +90,11 @@ def check(
         return Report(path.name, len(source), 0, [rows])
     spans = Spans.of(source.times, config, until_ms, from_ms)
     _check_spans(source, spans)
-    columns, _ = check_columns(source)
     parts = [
         rows,
         check_times(source),
         check_labels(source, config, spans),
-        columns,
+        check_columns(source),
         check_drift(source, spans),
         check_accounts(source, spans),
     ]

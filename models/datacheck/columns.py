@@ -49,7 +49,7 @@ class Profile:
     telling: tuple[str, float] | None
 
 
-def check_columns(source: Source) -> tuple[Part, list[Profile]]:
+def check_columns(source: Source) -> Part:
     """Check every column of the file, those that the schema does not name too."""
     sample = _sample(source)
     profiles = [_profile(source, name, sample) for name in source.table.column_names]
@@ -71,7 +71,7 @@ def check_columns(source: Source) -> tuple[Part, list[Profile]]:
         "of the rows, judged on the other) or of whether it is there, whichever is best.",
     )
     findings = [*_missing(profiles), *_constant(profiles), *_leaks(profiles)]
-    return Part("Columns", findings, {"columns": table}), profiles
+    return Part("Columns", findings, {"columns": table})
 
 
 def area_under_curve(values: NDArray[np.floating], fraud: NDArray[np.bool_]) -> float:

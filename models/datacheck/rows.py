@@ -95,7 +95,7 @@ def _identical(source: Source) -> list[Finding]:
     return [
         Finding(
             "identical_rows",
-            Severity.PROBLEM if share >= _MANY else Severity.WARNING,
+            Severity.WARNING,
             f"{extra:,} rows ({percent(share)}) equal an earlier one in every column but the id, "
             f"such as row {row + 1:,}",
             "if they were loaded twice, drop them: they count twice in windows and in figures",

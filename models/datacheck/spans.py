@@ -42,14 +42,12 @@ class Spans:
             until_ms: where the training's history ends; None for where the test begins.
             from_ms: where the test begins; None for where the training's history ends.
         """
-        if until_ms is None and from_ms is None:
-            bounds = Bounds.of(int(times[0]), int(times[-1]), config)
-            return cls(bounds.end, bounds.validate_from, True)
-        until = until_ms if until_ms is not None else from_ms
-        test_from = from_ms if from_ms is not None else until_ms
-        assert until is not None
-        assert test_from is not None
-        return cls(until, test_from, False)
+        if until_ms is not None:
+            return cls(until_ms, until_ms if from_ms is None else from_ms, False)
+        if from_ms is not None:
+            return cls(from_ms, from_ms, False)
+        bounds = Bounds.of(int(times[0]), int(times[-1]), config)
+        return cls(bounds.end, bounds.validate_from, True)
 
     @property
     def test_name(self) -> str:

@@ -21,7 +21,7 @@ from tests.wallets import Row, transfers, write
 pytest.importorskip("torch")
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "own-data.md"
-ROWS = transfers()
+ROWS = transfers(3_000, rate=0.08)
 TEST_FROM = np.datetime64("2026-03-08")
 
 
@@ -37,7 +37,7 @@ def run(words: list[str], folder: Path) -> None:
         done = invoke(*words, cwd=folder)
     else:
         # Two threads of PyTorch on busy cores take five times as long as one.
-        done = riskstream(*words, "--epochs", "3", cwd=folder, timeout_s=240, OMP_NUM_THREADS="1")
+        done = riskstream(*words, "--epochs", "2", cwd=folder, timeout_s=240, OMP_NUM_THREADS="1")
     assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
 
 
@@ -128,20 +128,20 @@ BAD: dict[str, tuple[Callable[[list[Row]], list[Row]], tuple[str, ...]]] = {
     ),
     "one class": (
         with_values(status="genuine"),
-        ("must have frauds and genuine events", "all 6,000 known labels are genuine"),
+        ("must have frauds and genuine events", "all 3,000 known labels are genuine"),
     ),
-    "no label known": (with_values(status=None), ("must have frauds and genuine", "none of 6,000")),
+    "no label known": (with_values(status=None), ("must have frauds and genuine", "none of 3,000")),
     "a label that is none": (
         with_values(status="chargeback"),
         ("a label must be 1, true or fraud", "row 1 of the column status of bad.csv"),
     ),
     "no amount": (
         with_values(value=float("nan")),
-        ("events that can be read, however: all 6,000 are refused, first row 1 of bad.csv: value",),
+        ("events that can be read, however: all 3,000 are refused, first row 1 of bad.csv: value",),
     ),
     "times that are none": (
         with_values(created_at="31/01/2026 10:00"),
-        ("all 6,000 are refused", "created_at must be an ISO 8601 time", "'31/01/2026 10:00'"),
+        ("all 3,000 are refused", "created_at must be an ISO 8601 time", "'31/01/2026 10:00'"),
     ),
     "ten rows": (
         lambda rows: rows[:10],
@@ -196,7 +196,7 @@ def test_events_that_are_left_out_are_told_with_count_reason_and_row(folder: Pat
     # The rows stand in another order than the times: the row is that of the file.
     write(folder / "some.csv", late_genuine(rows)[::-1])
     done = invoke("train", "./wallet-pack", "--data", "some.csv", "--out", "bad", cwd=folder)
-    assert "60 of 6,000 events are left out: missing_field 60" in done.stderr
+    assert "30 of 3,000 events are left out: missing_field 30" in done.stderr
     assert "first row 59 of some.csv: value must have a value" in done.stderr
 
 
@@ -245,7 +245,7 @@ def test_a_file_of_rejects_only_is_checked_too(folder: Path) -> None:
         *("data", "check", "bad.csv", "--pack", "./wallet-pack", "--report", "bad.html"), cwd=folder
     )
     assert done.returncode == 1
-    assert "6,000 rows (100.0 %) are refused as missing_field; first, row 1" in done.stdout
+    assert "3,000 rows (100.0 %) are refused as missing_field; first, row 1" in done.stdout
     assert ReadPage((folder / "bad.html").read_text(encoding="utf-8")).faults == []
 
 

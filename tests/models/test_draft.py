@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -85,14 +86,21 @@ def test_columns_are_found_by_their_names(names: dict[str, str], tmp_path: Path)
 
 def test_a_draft_builds_a_scorer_and_reads_its_file(tmp_path: Path) -> None:
     pytest.importorskip("torch")
+    import torch
+
     from models.scorer import Scorer
+    from tests.models.tools import unknown, zeros
 
     schema, config = drafted(tmp_path, ROWS)
     check_pack(schema, config.scorer)
     scorer = Scorer(schema, config.scorer)
-    assert "event_fee" in [each.name for each in scorer.outputs]
     decoded = History.open(tmp_path / "a.csv", schema).decode(Decoder(schema), 1 << 42)
     assert (len(decoded.columns), decoded.rejects) == (len(ROWS), [])
+    first = decoded.columns.take(np.arange(9))
+    events = {name: torch.from_numpy(first.values[name]) for name in scorer.inputs}
+    made, _, _ = scorer.features(events, zeros(scorer, 9), unknown(scorer, 9))
+    place = [each.name for each in scorer.outputs].index("event_fee")
+    assert made[:, place].tolist() == pytest.approx([row["fee"] for row in ROWS[:9]])
 
 
 def test_without_an_entity_there_is_no_counterparty(tmp_path: Path) -> None:
