@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import keyword
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.errors import HistoryError
-from models.config import SCORER_FILE, TRAINING_FILE, load_train_config
+from models.config import SCORER_FILE, TRAINING_FILE
 from models.datacheck.table import numbers, read_flat
 from models.draft.choose import Choices, choose
 from models.draft.looks import Look
@@ -133,19 +134,19 @@ def _number_field(name: str, look: Look) -> str:
 
 def _scorer(name: str, chosen: Choices, entities: list[str], features: list[str]) -> str:
     """Return what the model is made of: the model pack's settings with this file's features."""
-    usual = load_train_config(pack_folder(_MODEL_PACK)).scorer
-    kept = ("ring", "late_after_s", "hidden", "dropout", "knots")
+    usual = _usual(SCORER_FILE)
+    kept = [each for each, value in usual.items() if not isinstance(value, dict | list | str)]
     top: dict[str, Any] = {"pack": name}
     if entities:
         top["counterparty"] = entities[0]
-    top |= {each: getattr(usual, each) for each in kept}
+    top |= {each: usual[each] for each in (*kept, "hidden") if each in usual}
     amounts = numbers(chosen.needed["amount"].values)
     blocks = [
         "# What the model is made of. Each feature's options are in its file's docstring, in\n"
         "# models/features; the shared entities are explained in docs/context.md.\n\n"
         + _lines(top)
         + "\n\n[cell]\n"
-        + _lines({"family": usual.cell.name, **usual.cell.options}),
+        + _lines(usual["cell"]),
         *_account_features(amounts, bool(entities), features),
         *(block for each in [*entities, "account"] for block in _entity(each)),
         *_reasons(entities, features),
@@ -188,8 +189,8 @@ def _entity(name: str) -> list[str]:
 
 def _reasons(entities: list[str], features: list[str]) -> list[str]:
     """Return the sentences of the alerts: the model pack's, and one for each entity."""
-    usual = load_train_config(pack_folder(_MODEL_PACK)).scorer.reasons
-    texts = {each.name: asdict(each)["text"] for each in usual if each.name in (*_TAKEN, "account")}
+    usual = _usual(SCORER_FILE)["reasons"]
+    texts = {each["name"]: each["text"] for each in usual if each["name"] in _TAKEN}
     texts |= {name: f"Frauds are known of this {name.replace('_', ' ')}." for name in entities}
     if features:
         texts["event"] = "What the event itself says is unusual."
@@ -202,8 +203,7 @@ def _reasons(entities: list[str], features: list[str]) -> list[str]:
 
 def _training(time: Look) -> str:
     """Return how it is trained: as the model pack, its periods shortened for a short file."""
-    settings = asdict(load_train_config(pack_folder(_MODEL_PACK)))
-    usual = {name: value for name, value in settings.items() if name not in ("scorer", "threads")}
+    usual = _usual(TRAINING_FILE)
     days = _days(time)
     note = "# How the model is trained. `riskstream train` takes some of these as options too."
     if days < _LEAST_DAYS:
@@ -222,6 +222,11 @@ def _training(time: Look) -> str:
         for name, value in usual.items()
     ]
     return "\n".join([note, "", *lines]) + "\n"
+
+
+def _usual(file: str) -> dict[str, Any]:
+    """Return what the model pack says in one of its files."""
+    return tomllib.loads((pack_folder(_MODEL_PACK) / file).read_text(encoding="utf-8"))
 
 
 def _days(look: Look) -> float:

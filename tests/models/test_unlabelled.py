@@ -9,14 +9,28 @@ import torch
 from numpy.typing import NDArray
 
 from engine.columns import Columns
+from engine.shared import Measure, Quantity, SharedEntity, Source
+from models.config import Part
 from models.data import FeatureTable, account_hashes, by_account, feature_table
 from models.learner import Learner, Material, validation_logits
 from models.periods import split
 from models.scorer import Scorer
 from models.training import fit_scales, train
-from tests.models.tools import DAY_MS, SCHEMA, planted_history, train_config
+from tests.models.tools import DAY_MS, SCHEMA, planted_history, scorer_config, train_config
 
-CONFIG = train_config(epochs=1)
+TERMINAL = SharedEntity(
+    *("terminal", "terminal", 21_600, 60, 3_600),
+    (
+        Quantity("known", Source.LABEL, Measure.COUNT),
+        Quantity("frauds", Source.LABEL, Measure.POSITIVE),
+    ),
+)
+FEATURES = (
+    *(Part("amount"), Part("recency"), Part("windows"), Part("spread")),
+    Part("entity_windows", {"entity": "terminal", "quantities": ["known", "frauds"], "days": [14]}),
+)
+SCORER = replace(scorer_config(), features=FEATURES, shared=(TERMINAL,))
+CONFIG = train_config(epochs=1, scorer=SCORER)
 
 
 def table_of(columns: Columns, labels: NDArray[np.float32]) -> tuple[Scorer, FeatureTable]:
@@ -37,12 +51,9 @@ def test_the_state_of_the_account_is_that_of_all_events() -> None:
     columns, labels, known = partly_labelled()
     scorer, full = table_of(columns, labels)
     _, part = table_of(columns, known)
-    own = [at for at, each in enumerate(scorer.outputs) if each.group not in ENTITIES]
+    own = [at for at, each in enumerate(scorer.outputs) if each.group != "terminal"]
     assert own
     torch.testing.assert_close(part.columns[:, own], full.columns[:, own], rtol=0, atol=0)
-
-
-ENTITIES = ("terminal", "account")
 
 
 def test_the_buckets_of_an_entity_count_known_labels_only() -> None:
@@ -50,12 +61,11 @@ def test_the_buckets_of_an_entity_count_known_labels_only() -> None:
     scorer, part = table_of(columns, known)
     place = [each.name for each in scorer.outputs].index("terminal_known_14d")
     counted = part.columns[:, place].numpy()
-    (terminal,) = [each for each in scorer.shared if each.name == "terminal"]
-    bucket_ms = terminal.bucket_s * 1000
+    bucket_ms = TERMINAL.bucket_s * 1000
     known_in = (columns.event_time_ms + 2 * DAY_MS) // bucket_ms
     shop, has_label = columns.values["terminal"], ~np.isnan(known)
     for row in range(0, len(columns), 97):
-        closed = terminal.closed(columns.event_time_ms[row : row + 1])[0]
+        closed = TERMINAL.closed(columns.event_time_ms[row : row + 1])[0]
         inside = (known_in <= closed) & (known_in > closed - 14 * DAY_MS // bucket_ms)
         assert counted[row] == (inside & has_label & (shop == shop[row])).sum()
 
