@@ -245,7 +245,7 @@ def test_a_file_of_rejects_only_is_checked_too(folder: Path) -> None:
         *("data", "check", "bad.csv", "--pack", "./wallet-pack", "--report", "bad.html"), cwd=folder
     )
     assert done.returncode == 1
-    assert "3,000 rows (100.0 %) are refused as missing_field; first, row 1" in done.stdout
+    assert "3,000 rows (100 %) are refused as missing_field; first, row 1" in done.stdout
     assert ReadPage((folder / "bad.html").read_text(encoding="utf-8")).faults == []
 
 

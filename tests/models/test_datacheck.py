@@ -213,7 +213,7 @@ FAULTS: dict[str, tuple[Change, str, Severity, str]] = {
     ),
     "identifiers that change": (
         each(lambda _, row: {"wallet": f"new-{row['wallet']}"} if day(row) >= 59 else {}),
-        *("new_accounts", Severity.WARNING, "100.0 % of the test period's events have a new accou"),
+        *("new_accounts", Severity.WARNING, "100 % of the test period's events have a new accou"),
     ),
 }
 
