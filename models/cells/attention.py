@@ -90,7 +90,7 @@ class _Block(nn.Module):
         """Take ``z [B, size]`` and the state ``[B, events * (kept + 1)]``; return both anew."""
         query, own, gate = self._project(z)
         vectors, weights = torch.split(held, [self.events * self.kept, self.events], dim=1)
-        faded = torch.cat((weights * torch.sigmoid(gate), torch.ones_like(gate)), dim=1)
+        faded = nn.functional.pad(weights * torch.sigmoid(gate), (0, 1), value=1.0)
         every = torch.cat((vectors, own), dim=1)
         after = torch.cat((every[:, self.kept :], faded[:, 1:]), dim=1)
         seen = every.unflatten(1, (self.events + 1, self.kept))
@@ -106,7 +106,7 @@ class _Block(nn.Module):
         line = past.line_up(carried, torch.cat((own, fade, torch.ones_like(fade)), dim=2))
         ages = torch.arange(self.events, 0, -1, device=z.device)
         before, faded, first = self._split(past.look_back(line, ages))
-        log_weight = torch.cat((fade + faded + first.log(), torch.zeros_like(fade)), dim=2)
+        log_weight = nn.functional.pad(fade + faded + first.log(), (0, 1))
         seen = torch.cat((before, own[:, :, None]), dim=2)
         last, faded, first = self._split(past.last(line))
         after = torch.cat((last.flatten(1), first * torch.exp(faded)), dim=1)
