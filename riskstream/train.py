@@ -48,7 +48,10 @@ def train(
     data: Annotated[Path, typer.Option(help="A .parquet, .csv or .jsonl file with labels.")],
     output: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder.")],
     family: Annotated[
-        str | None, typer.Option(help="The sequence cell, instead of the pack's: gru or mlp.")
+        str | None,
+        typer.Option(
+            help="The sequence cell, instead of the pack's: gru, cnn, attention, or mlp (none)."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name.")] = None,
     version: Annotated[str, typer.Option(help="The model's version.")] = "1",
@@ -104,7 +107,12 @@ def _training_settings(
     settings = load_train_config(folder).changed(
         **{name: value for name, value in changes.items() if value is not None}
     )
-    return settings if family is None else settings.with_family(family)
+    if family is None:
+        return settings
+    from models.cells.registry import check_family
+
+    check_family(family)
+    return settings.with_family(family)
 
 
 def _labelled(history: History, file: Path) -> tuple[Columns, Floats]:

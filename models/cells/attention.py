@@ -46,7 +46,7 @@ class AttentionCell(Cell):
         self.output_size = size
         self.embed = nn.Linear(inputs, size)
         self.blocks = nn.ModuleList(_Block(size, kept, events, heads) for _ in range(blocks))
-        self.norm = nn.LayerNorm(size)
+        self.norm = nn.LayerNorm(size, elementwise_affine=False)
         self._part = events * (kept + 1)
         self.state_size = blocks * self._part
 
@@ -77,11 +77,11 @@ class _Block(nn.Module):
     def __init__(self, size: int, kept: int, events: int, heads: int) -> None:
         super().__init__()
         self.kept, self.events, self.heads = kept, events, heads
-        self.norm = nn.LayerNorm(size)
+        self.norm = nn.LayerNorm(size, elementwise_affine=False)
         self.read = nn.Linear(size, heads * kept + kept + 1)
         self.by_age = nn.Parameter(torch.zeros(heads, events + 1))
         self.mix = nn.Linear(heads * kept, size)
-        self.second_norm = nn.LayerNorm(size)
+        self.second_norm = nn.LayerNorm(size, elementwise_affine=False)
         self.feed = nn.Sequential(nn.Linear(size, 2 * size), nn.SiLU(), nn.Linear(2 * size, size))
         with torch.no_grad():
             self.read.bias[-1] = 4.0

@@ -49,7 +49,7 @@ class Past:
         return _rows(line, kept + self._before[:, :, None] - ages)
 
     def last(self, line: Tensor) -> Tensor:
-        """Return what the last ``N`` events after the chunk left, the oldest first, ``[A, N, W]``."""
+        """Return what the last ``N`` events left, the oldest first, ``[A, N, W]``."""
         kept = line.shape[1] - self._before.shape[1]
         return _rows(line, self._count + torch.arange(kept, device=line.device))
 

@@ -23,6 +23,15 @@ CELLS: dict[str, type[Cell]] = {
 MOST_STATE = 4096
 
 
+def check_family(family: str) -> None:
+    """Raise :class:`ConfigError` if there is no such family."""
+    if family not in CELLS:
+        raise ConfigError(
+            f"a cell's family must be one of {', '.join(CELLS)}, however: {family!r}; "
+            "change it in scorer.toml, or give another with --family"
+        )
+
+
 def build_cell(family: str, inputs: int, options: Mapping[str, Any]) -> Cell:
     """Return a cell by the name of its family.
 
@@ -35,11 +44,7 @@ def build_cell(family: str, inputs: int, options: Mapping[str, Any]) -> Cell:
         ConfigError: there is no such family, it has no such option, an option is not a whole
             number above 0, or it would carry more than :data:`MOST_STATE` numbers.
     """
-    if family not in CELLS:
-        raise ConfigError(
-            f"a cell's family must be one of {', '.join(CELLS)}, however: {family!r}; "
-            "change it in scorer.toml"
-        )
+    check_family(family)
     for name, value in options.items():
         if type(value) is not int or value < 1:
             raise ConfigError(

@@ -17,6 +17,7 @@ from tests.cli.running import error_line, invoke, riskstream
 from tests.html import ReadPage
 
 pytest.importorskip("torch")
+from models.cells.registry import CELLS
 
 CARDS = 60
 UNTIL = "2018-08-08"
@@ -125,6 +126,28 @@ def with_kinds(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("family", ["cnn", "attention"])
+def test_another_family_is_trained_by_its_name(family: str, folder: Path) -> None:
+    done = riskstream(
+        *("train", "fraud", "--data", "slice.parquet", "--until", UNTIL),
+        *("--family", family, "--epochs", "1", "--out", family, "--json"),
+        cwd=folder,
+        timeout_s=240,
+        OMP_NUM_THREADS="1",
+    )
+    assert done.returncode == 0, done.stderr
+    shown = invoke("bundle", "inspect", family, cwd=folder)
+    assert shown.returncode == 0, shown.stderr
+    assert f"fraud, {family}" in shown.stdout
+    done = invoke("score", "slice.parquet", "--bundle", family, "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_help_names_every_family(folder: Path) -> None:
+    shown = invoke("train", "--help", cwd=folder, COLUMNS="200").stdout
+    assert [family for family in CELLS if f" {family}" not in shown] == []
+
+
 def without_labels(folder: Path) -> Path:
     path = folder / "unlabelled.parquet"
     pq.write_table(pq.read_table(folder / "slice.parquet").drop_columns(["fraud"]), path)
@@ -160,6 +183,7 @@ TRAIN = ("train", "fraud", "--data", "slice.parquet", "--out")
         (*TRAIN, "new", "--until", "2018-06-10"),
         (*TRAIN, "slice.parquet/new"),
         ("train", "frud", "--data", "slice.parquet", "--out", "new"),
+        (*TRAIN, "new", "--family", "lstm"),
         ("evaluate", "slice.parquet", "--from", "2030-01-01"),
         ("evaluate", "slice.parquet", "--from", UNTIL, "--scenario", "knd"),
         ("evaluate", "slice.parquet", "--from", UNTIL, "--scenario", ".."),

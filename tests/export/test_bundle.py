@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -119,18 +118,6 @@ def test_a_graph_of_another_model_is_refused() -> None:
     model = export_model(wrong, SCHEMA)
     with pytest.raises(BundleError, match=r"(of|with) PyTorch"):
         check_parity(right, SCHEMA, model, export_reasons(right, SCHEMA), steps=3, batch_sizes=(7,))
-
-
-def test_a_model_without_memory_is_exported_too(trained: TrainedScorer, tmp_path: Path) -> None:
-    plain = replace(
-        trained,
-        scorer=random_scorer("mlp"),
-        config=trained.config.with_family("mlp"),
-    )
-    export_bundle(plain, tmp_path, name="plain", version="1")
-    manifest = Bundle.load(tmp_path).manifest
-    assert manifest.family == "mlp"
-    assert "memory" not in [each.name for each in manifest.state.fields]
 
 
 def test_nodes_that_the_runtime_gets_wrong_are_refused() -> None:

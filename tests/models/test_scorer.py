@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from engine.errors import ConfigError, SchemaError
+from models.cells.registry import CELLS, build_cell
 from models.config import Part
 from models.scorer import Scorer
 from tests.models.tools import (
@@ -21,13 +22,19 @@ from tests.models.tools import (
 )
 
 MOST_STATE_BYTES = 960
+MOST_CARRIED_BYTES = 256
 
 
 def test_the_default_state_fits_its_budget() -> None:
     assert Scorer(SCHEMA, CONFIG.scorer).layout.nbytes <= MOST_STATE_BYTES
 
 
-@pytest.mark.parametrize("family", ["gru", "mlp"])
+@pytest.mark.parametrize("family", CELLS)
+def test_what_a_cell_carries_fits_its_budget(family: str) -> None:
+    assert build_cell(family, 80, {}).state_size * 4 <= MOST_CARRIED_BYTES
+
+
+@pytest.mark.parametrize("family", CELLS)
 def test_a_new_account_gets_a_probability(family: str) -> None:
     scorer = random_scorer(family)
     out = scorer.step(batch([5], [START_MS], [7], [12.5]), zeros(scorer, 1), unknown(scorer, 1))
@@ -80,8 +87,9 @@ def test_a_late_event_is_marked_and_does_not_move_time_back() -> None:
     assert late.state["int64"][0, place].item() == last_ms
 
 
-def test_step_is_forward_sequence_over_the_features() -> None:
-    scorer = random_scorer()
+@pytest.mark.parametrize("family", [family for family in CELLS if family != "mlp"])
+def test_step_is_forward_sequence_over_the_features(family: str) -> None:
+    scorer = random_scorer(family)
     state, columns, scores = zeros(scorer, 3), [], []
     features_state, shared = zeros(scorer, 3), unknown(scorer, 3)
     generator = torch.Generator().manual_seed(1)
@@ -120,6 +128,19 @@ def test_states_mix_only_between_models_that_write_the_same() -> None:
         same.head.linear.weight += 1.0
         same.calibration.set(2.0, 1.0)
     assert one.layout.digest == same.layout.digest
+
+
+@pytest.mark.parametrize("family", [family for family in CELLS if family != "mlp"])
+def test_the_reason_of_the_sequence_is_what_a_new_account_would_lack(family: str) -> None:
+    scorer = random_scorer(family)
+    place = [each.name for each in scorer.reasons].index("sequence")
+    new = zeros(scorer, 1)
+    first = batch([1], [START_MS], [1], [30.0])
+    again = batch([2], [START_MS + 60_000], [2], [90.0])
+    with torch.inference_mode():
+        known = scorer.step(first, new, unknown(scorer, 1)).state
+        assert scorer.explain(first, new, unknown(scorer, 1)).contributions[0, place] == 0
+        assert scorer.explain(again, known, unknown(scorer, 1)).contributions[0, place] != 0
 
 
 def test_a_scorer_without_memory_has_no_reason_for_it() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -21,16 +23,19 @@ START_MS = 1_525_132_800_000  # 2018-05-01T00:00Z
 SCHEMA = load_schema(pack_folder("fraud"))
 CONFIG = load_train_config(pack_folder("fraud"))
 
+#: A cell's options: every family has a width.
+SMALL: Mapping[str, int] = MappingProxyType({"size": 8})
 
-def scorer_config(family: str = "gru", size: int = 8) -> ScorerConfig:
-    cell = Part(family, {"size": size})
+
+def scorer_config(family: str = "gru", options: Mapping[str, int] = SMALL) -> ScorerConfig:
+    cell = Part(family, dict(options))
     return replace(CONFIG.scorer, cell=cell, hidden=(16,), dropout=0.0)
 
 
-def random_scorer(family: str = "gru", seed: int = 0) -> Scorer:
+def random_scorer(family: str = "gru", seed: int = 0, options: Mapping[str, int] = SMALL) -> Scorer:
     """An untrained scorer whose encoding is fitted to nonsense."""
     torch.manual_seed(seed)
-    scorer = Scorer(SCHEMA, scorer_config(family))
+    scorer = Scorer(SCHEMA, scorer_config(family, options))
     rng = np.random.default_rng(seed)
     scorer.encoder.fit(rng.lognormal(1, 2, (500, len(scorer.outputs))).astype(np.float32))
     return scorer.eval()
