@@ -45,7 +45,8 @@ class AttentionCell(Cell):
         super().__init__()
         self.output_size = size
         self.embed = nn.Linear(inputs, size)
-        self.blocks = nn.ModuleList(_Block(size, kept, events, heads) for _ in range(blocks))
+        self._blocks = [_Block(size, kept, events, heads) for _ in range(blocks)]
+        self.blocks = nn.ModuleList(self._blocks)
         self.norm = nn.LayerNorm(size, elementwise_affine=False)
         self._part = events * (kept + 1)
         self.state_size = blocks * self._part
@@ -53,7 +54,7 @@ class AttentionCell(Cell):
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`models.cells.base.Cell.step`."""
         z, after = self.embed(x), []
-        for block, held in zip(self.blocks, torch.split(h, self._part, dim=1), strict=True):
+        for block, held in zip(self._blocks, torch.split(h, self._part, dim=1), strict=True):
             z, new = block.step(z, held)
             after.append(new)
         return self.norm(z), torch.cat(after, dim=1)
@@ -61,7 +62,7 @@ class AttentionCell(Cell):
     def sequence(self, x: Tensor, h: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`models.cells.base.Cell.sequence`."""
         z, after, past = self.embed(x), [], Past(valid)
-        for block, held in zip(self.blocks, torch.split(h, self._part, dim=1), strict=True):
+        for block, held in zip(self._blocks, torch.split(h, self._part, dim=1), strict=True):
             z, new = block.sequence(z, held, past)
             after.append(new)
         return self.norm(z), torch.cat(after, dim=1)
@@ -79,7 +80,7 @@ class _Block(nn.Module):
         self.kept, self.events, self.heads = kept, events, heads
         self.norm = nn.LayerNorm(size, elementwise_affine=False)
         self.read = nn.Linear(size, heads * kept + kept + 1)
-        self.by_age = nn.Parameter(torch.zeros(heads, events + 1))
+        self.by_age = nn.Parameter(0.02 * torch.randn(heads, events + 1))
         self.mix = nn.Linear(heads * kept, size)
         self.second_norm = nn.LayerNorm(size, elementwise_affine=False)
         self.feed = nn.Sequential(nn.Linear(size, 2 * size), nn.SiLU(), nn.Linear(2 * size, size))
@@ -93,14 +94,14 @@ class _Block(nn.Module):
         faded = nn.functional.pad(weights * torch.sigmoid(gate), (0, 1), value=1.0)
         every = torch.cat((vectors, own), dim=1)
         after = torch.cat((every[:, self.kept :], faded[:, 1:]), dim=1)
-        seen = every.unflatten(1, (self.events + 1, self.kept))
+        seen = every.reshape(-1, self.events + 1, self.kept)
         return self._attend(z, query, seen, faded.log()), after
 
     def sequence(self, z: Tensor, held: Tensor, past: Past) -> tuple[Tensor, Tensor]:
         """Do the same for ``z [A, T, size]`` at once."""
         query, own, gate = self._project(z)
         vectors, weights = torch.split(held, [self.events * self.kept, self.events], dim=1)
-        kept = vectors.unflatten(1, (self.events, self.kept))
+        kept = vectors.reshape(-1, self.events, self.kept)
         carried = torch.cat((kept, torch.zeros_like(weights)[..., None], weights[..., None]), dim=2)
         fade = nn.functional.logsigmoid(gate)
         line = past.line_up(carried, torch.cat((own, fade, torch.ones_like(fade)), dim=2))
@@ -116,7 +117,7 @@ class _Block(nn.Module):
         """Return the queries ``[..., heads, kept]``, the vector ``[..., kept]`` and the gate."""
         widths = [self.heads * self.kept, self.kept, 1]
         query, own, gate = torch.split(self.read(self.norm(z)), widths, dim=-1)
-        return query.unflatten(-1, (self.heads, self.kept)), own, gate
+        return query.reshape(*z.shape[:-1], self.heads, self.kept), own, gate
 
     def _split(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Take slots apart, the oldest first, ``[..., events, kept + 2]``.
@@ -141,4 +142,5 @@ class _Block(nn.Module):
         alike = query @ seen.transpose(-1, -2) / math.sqrt(self.kept)
         share = torch.softmax(alike + self.by_age + log_weight[..., None, :], dim=-1)
         z = z + self.mix((share @ seen).flatten(-2))
-        return z + self.feed(self.second_norm(z))
+        fed: Tensor = self.feed(self.second_norm(z))
+        return z + fed

@@ -43,16 +43,15 @@ class CnnCell(Cell):
             )
         self.output_size = size
         self.embed = nn.Linear(inputs, size)
-        self.layers = nn.ModuleList(
-            _Layer(size, kept, kernel, dilation=2**at) for at in range(layers)
-        )
-        self._parts = [each.events * kept for each in self.layers]
+        self._layers = [_Layer(size, kept, kernel, dilation=2**at) for at in range(layers)]
+        self.layers = nn.ModuleList(self._layers)
+        self._parts = [each.events * kept for each in self._layers]
         self.state_size = sum(self._parts)
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`models.cells.base.Cell.step`."""
         z, after = self.embed(x), []
-        for layer, register in zip(self.layers, torch.split(h, self._parts, dim=1), strict=True):
+        for layer, register in zip(self._layers, torch.split(h, self._parts, dim=1), strict=True):
             z, new = layer.step(z, register)
             after.append(new)
         return z, torch.cat(after, dim=1)
@@ -60,7 +59,7 @@ class CnnCell(Cell):
     def sequence(self, x: Tensor, h: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`models.cells.base.Cell.sequence`."""
         z, after, past = self.embed(x), [], Past(valid)
-        for layer, register in zip(self.layers, torch.split(h, self._parts, dim=1), strict=True):
+        for layer, register in zip(self._layers, torch.split(h, self._parts, dim=1), strict=True):
             z, new = layer.sequence(z, register, past)
             after.append(new)
         return z, torch.cat(after, dim=1)
@@ -94,10 +93,11 @@ class _Layer(nn.Module):
 
     def sequence(self, z: Tensor, register: Tensor, past: Past) -> tuple[Tensor, Tensor]:
         """Do the same for ``z [A, T, size]`` at once."""
-        line = past.line_up(register.unflatten(1, (self.events, self.kept)), self.keep(z))
+        line = past.line_up(register.reshape(-1, self.events, self.kept), self.keep(z))
         taps = past.look_back(line, torch.tensor(self.ages, device=z.device)).flatten(2)
         return self._block(z, [taps]), past.last(line).flatten(1)
 
     def _block(self, z: Tensor, taps: list[Tensor]) -> Tensor:
         seen = torch.cat((*taps, z), dim=-1)
-        return z + self.out(nn.functional.silu(self.conv(seen)))
+        inner: Tensor = self.out(nn.functional.silu(self.conv(seen)))
+        return z + inner

@@ -136,7 +136,7 @@ def test_another_family_is_trained_by_its_name(family: str, folder: Path) -> Non
         OMP_NUM_THREADS="1",
     )
     assert done.returncode == 0, done.stderr
-    shown = invoke("bundle", "inspect", family, cwd=folder)
+    shown = invoke("bundle", "show", family, cwd=folder)
     assert shown.returncode == 0, shown.stderr
     assert f"fraud, {family}" in shown.stdout
     done = invoke("score", "slice.parquet", "--bundle", family, "--json", cwd=folder)
