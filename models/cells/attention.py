@@ -91,7 +91,9 @@ class _Block(nn.Module):
         """Take ``z [B, size]`` and the state ``[B, events * (kept + 1)]``; return both anew."""
         query, own, gate = self._project(z)
         vectors, weights = torch.split(held, [self.events * self.kept, self.events], dim=1)
-        faded = nn.functional.pad(weights * torch.sigmoid(gate), (0, 1), value=1.0)
+        fade = torch.sigmoid(gate)
+        # The present event's 1: Pad of opset 20 has no kernel for CUDA in ONNX Runtime 1.23.
+        faded = torch.cat((weights * fade, fade.clamp(min=1.0)), dim=1)
         every = torch.cat((vectors, own), dim=1)
         after = torch.cat((every[:, self.kept :], faded[:, 1:]), dim=1)
         seen = every.reshape(-1, self.events + 1, self.kept)
