@@ -22,7 +22,8 @@ from models.cells.past import Past
 class AttentionCell(Cell):
     """Carries the kept vectors of the last events, and how far each has faded: 0 if it is none.
 
-    The present event is always seen, with weight 1, so that a new account sees that alone.
+    The present event is always seen, with weight 1, so that a new account sees that alone. The
+    state takes ``4 * blocks * events * (kept + 1)`` bytes: 256, if nothing else is said.
 
     Args:
         inputs: the width of the encoded features.
@@ -85,7 +86,7 @@ class _Block(nn.Module):
         self.second_norm = nn.LayerNorm(size, elementwise_affine=False)
         self.feed = nn.Sequential(nn.Linear(size, 2 * size), nn.SiLU(), nn.Linear(2 * size, size))
         with torch.no_grad():
-            self.read.bias[-1] = 4.0
+            self.read.bias[-1] = 4.0  # Before it has learnt, an event leaves 0.98 of the others.
 
     def step(self, z: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
         """Take ``z [B, size]`` and the state ``[B, events * (kept + 1)]``; return both anew."""

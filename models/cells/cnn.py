@@ -19,7 +19,8 @@ class CnnCell(Cell):
 
     Layer ``i`` sees events ``2 ** i`` apart, so that what the head gets depends on the last
     ``1 + (kernel - 1) * (2 ** layers - 1)`` events: 8, if nothing else is said. A register of a
-    new account is all zeros, as a causal convolution is padded.
+    new account is all zeros, as a causal convolution is padded. The registers take
+    ``4 * kept * (kernel - 1) * (2 ** layers - 1)`` bytes: 224, if nothing else is said.
 
     Args:
         inputs: the width of the encoded features.
