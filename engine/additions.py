@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from engine.buckets import Additions
 from engine.columns import Columns
 from engine.hashing import hash_strings
 from engine.schema import Schema
-from engine.shared import Measure, Quantity, SharedEntity, Source
+from engine.shared import Measure, Quantity, SharedEntity, Source, kept_column
 
 #: Amounts beyond it, either way, are added as this: float32 holds 100 million of it.
 LARGEST = np.float32(1e30)
@@ -31,6 +31,7 @@ class Labels:
         known_ms: when it became known, in ms since 1970; int64 ``[n]``.
         known: float32 ``[n]``.
         positive: float32 ``[n]``.
+        kept: the events' kept features (:func:`engine.shared.kept_column`); float32 ``[n]`` each.
     """
 
     entities: Mapping[str, NDArray[np.int64]]
@@ -38,6 +39,7 @@ class Labels:
     known_ms: NDArray[np.int64]
     known: NDArray[np.float32]
     positive: NDArray[np.float32]
+    kept: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.known_ms)
@@ -66,6 +68,7 @@ class Labels:
             known_ms=known_ms[some],
             known=np.ones(int(some.sum()), dtype=np.float32),
             positive=(positive[some] > 0.5).astype(np.float32),
+            kept={name: values[some] for name, values in _kept(columns).items()},
         )
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Labels:
@@ -76,6 +79,7 @@ class Labels:
             self.known_ms[index],
             self.known[index],
             self.positive[index],
+            {name: values[index] for name, values in self.kept.items()},
         )
 
     def in_order(self) -> Labels:
@@ -93,6 +97,7 @@ class Labels:
             np.concatenate([self.known_ms, more.known_ms]),
             np.concatenate([self.known, more.known]),
             np.concatenate([self.positive, more.positive]),
+            {name: np.concatenate([values, more.kept[name]]) for name, values in self.kept.items()},
         )
 
 
@@ -136,7 +141,8 @@ def of_events(
     hashes = columns.values[shared.field]
     amount = amounts_of(schema, columns)
     counts = counted & present(schema, shared, hashes)
-    parts = [_of_event(each, amount) for each in shared.quantities]
+    kept = _kept(columns)
+    parts = [_of_event(each, amount, kept) for each in shared.quantities]
     amounts = np.stack(parts, axis=1) * counts[:, None]
     return Additions.summed(hashes, shared.bucket(columns.event_time_ms), amounts)
 
@@ -150,23 +156,43 @@ def of_labels(schema: Schema, shared: SharedEntity, labels: Labels) -> Additions
     return Additions.summed(hashes, shared.bucket(labels.known_ms), amounts)
 
 
-def _of_event(quantity: Quantity, amount: NDArray[np.float32]) -> NDArray[np.float32]:
+def _kept(columns: Columns) -> dict[str, NDArray[np.float32]]:
+    prefix = kept_column("")
+    return {name: part for name, part in columns.values.items() if name.startswith(prefix)}
+
+
+def _of_event(
+    quantity: Quantity, amount: NDArray[np.float32], kept: Mapping[str, NDArray[np.float32]]
+) -> NDArray[np.float32]:
     if quantity.source is not Source.EVENT:
         return np.zeros_like(amount)
     grown = amount if quantity.measure is Measure.AMOUNT else np.ones_like(amount)
-    return grown * _within(quantity, amount)
+    return grown * _within(quantity, amount, kept)
 
 
 def _of_label(quantity: Quantity, labels: Labels) -> NDArray[np.float32]:
     if quantity.source is not Source.LABEL:
         return np.zeros_like(labels.amount)
-    grown = labels.positive if quantity.measure is Measure.POSITIVE else labels.known
-    if quantity.measure is Measure.AMOUNT:
-        grown = labels.known * labels.amount
-    return grown * _within(quantity, labels.amount)
+    grown = {
+        Measure.COUNT: labels.known,
+        Measure.AMOUNT: labels.known * labels.amount,
+        Measure.POSITIVE: labels.positive,
+        Measure.NEGATIVE: labels.known - labels.positive,
+    }[quantity.measure]
+    return grown * _within(quantity, labels.amount, labels.kept)
 
 
-def _within(quantity: Quantity, amount: NDArray[np.float32]) -> NDArray[np.float32]:
-    if quantity.amount_at_most is None:
-        return np.ones_like(amount)
-    return (amount <= np.float32(quantity.amount_at_most)).astype(np.float32)
+def _within(
+    quantity: Quantity, amount: NDArray[np.float32], kept: Mapping[str, NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Return 1 for each event that a quantity counts, else 0; float32 ``[n]``."""
+    inside = np.ones(len(amount), dtype=np.bool_)
+    if quantity.amount_at_most is not None:
+        inside &= amount <= np.float32(quantity.amount_at_most)
+    if quantity.feature is not None:
+        values = kept[kept_column(quantity.feature)]
+        if quantity.feature_above is not None:
+            inside &= values > np.float32(quantity.feature_above)
+        if quantity.feature_at_most is not None:
+            inside &= values <= np.float32(quantity.feature_at_most)
+    return inside.astype(np.float32)

@@ -47,6 +47,7 @@ def set_aside(decoded: Decoded, scored: Scored) -> tuple[Decoded, Scored]:
         duplicate=scored.duplicate[keep],
         late=scored.late[keep],
         failed=scored.failed[keep],
+        kept=scored.kept[keep],
         reasons={moved[place]: found for place, found in scored.reasons.items()},
     )
     every = sorted([*decoded.rejects, *rejects], key=lambda each: each.row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.errors import BundleError
 from engine.graph import Graph
 from engine.manifest import Manifest
+from engine.shared import kept_features
 
 
 def check_graphs(manifest: Manifest, model: Graph, reasons: Graph) -> None:
@@ -20,6 +21,7 @@ def check_graphs(manifest: Manifest, model: Graph, reasons: Graph) -> None:
                 f"shared entities, however: {strange}; export the bundle again"
             )
     needed = {"score", "duplicate", "late", *(f"new_{name}" for name in states)}
+    needed |= {"kept"} if kept_features(manifest.shared) else set()
     missing = sorted(needed - set(model.outputs))
     if missing or "contributions" not in reasons.outputs:
         raise BundleError(
@@ -33,6 +35,8 @@ def _check_shapes(manifest: Manifest, model: Graph, reasons: Graph) -> None:
     shapes: dict[str, list[int]] = {"contributions": [len(manifest.reasons)]}
     if manifest.features:
         shapes["features"] = [len(manifest.features)]
+    if kept := kept_features(manifest.shared):
+        shapes["kept"] = [len(kept)]
     for dtype, size in manifest.state.sizes.items():
         shapes |= {f"state_{dtype}": [size], f"new_state_{dtype}": [size]}
     for each in manifest.shared:

@@ -133,7 +133,7 @@ class Knowledge:
         """Add a segment's events to the buckets of their time.
 
         Args:
-            columns: ``n`` events.
+            columns: ``n`` events, with their kept features.
             counted: which of them count; bool ``[n]``.
         """
         for table in self.tables:

@@ -18,7 +18,7 @@ from engine.additions import Labels, amounts_of
 from engine.columns import Columns, Reason, Reject
 from engine.label_decode import DecodedLabels, LabelDecoder
 from engine.schema import Schema
-from engine.shared import SharedEntity
+from engine.shared import SharedEntity, kept_column, kept_features
 
 _SHOWN = 60
 
@@ -60,7 +60,9 @@ class LabelReader:
     ) -> None:
         self._schema = schema
         self._decoder = LabelDecoder(max_bytes, max_future_ms)
-        self._fields = sorted({each.field for each in shared if each.takes_labels})
+        takers = [each for each in shared if each.takes_labels]
+        self._fields = sorted({each.field for each in takers})
+        self._kept = [kept_column(each) for each in kept_features(takers)]
         self._record = np.dtype(
             [
                 ("event_time_ms", "<i8"),
@@ -68,6 +70,7 @@ class LabelReader:
                 ("amount", "<f4"),
                 ("found", "u1"),
                 ("entities", "<i8", (len(self._fields),)),
+                ("kept", "<f4", (len(self._kept),)),
             ]
         )
 
@@ -91,7 +94,7 @@ class LabelReader:
         """Return what is to be kept of ``n`` events so that labels can be added.
 
         Args:
-            columns: the events.
+            columns: the events, with their kept features.
             positive: the labels that they have already: 1 for fraud, 0 for none, NaN for no
                 label; float32 ``[n]``.
             known_ms: when each of these became known; int64 ``[n]``.
@@ -101,6 +104,8 @@ class LabelReader:
         entries["amount"] = amounts_of(self._schema, columns)
         for at, name in enumerate(self._fields):
             entries["entities"][:, at] = columns.values[name]
+        for at, name in enumerate(self._kept):
+            entries["kept"][:, at] = columns.values[name]
         if positive is not None and known_ms is not None:
             found = ~np.isnan(positive)
             entries["found"][found] = np.where(positive[found] > 0.5, _FRAUD, _GENUINE)
@@ -164,6 +169,7 @@ class LabelReader:
             known_ms=decoded.known_ms[places],
             known=np.array([known for _, known, _ in kept], dtype=np.float32),
             positive=np.array([positive for _, _, positive in kept], dtype=np.float32),
+            kept={name: table["kept"][:, at] for at, name in enumerate(self._kept)},
         )
 
     def _load(self, entry: bytes) -> NDArray[Any]:

@@ -77,7 +77,8 @@ class OfflineScorer:
             place = np.arange(segment.start, segment.stop)
             parts.append(self._score(columns.take(place), index[place], labels))
         decoded, scored = set_aside(decoded, Scored.concatenate(parts))
-        return ScoredBatch(decoded.columns, scored, decoded.rejects)
+        columns = self._scorer.with_kept(decoded.columns, scored)
+        return ScoredBatch(columns, scored, decoded.rejects)
 
     def state(self, account: str) -> bytes | None:
         """Return an account's encoded state; None where it has had no event."""
@@ -104,6 +105,7 @@ class OfflineScorer:
         )
         self._states[touched] = scored.states
         counted = ~(scored.duplicate | scored.failed)
+        columns = self._scorer.with_kept(columns, scored)
         self.knowledge.add_events(columns, counted)
         if labels is not None and self._delay_ms is not None:
             positive = np.where(counted, labels[columns.rows], np.float32(np.nan))

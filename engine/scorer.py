@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +19,7 @@ from engine.graph import Graph
 from engine.knowledge import check_fields
 from engine.manifest import ReasonGroup, Thresholds
 from engine.runtime import ort
+from engine.shared import kept_column, kept_features
 from engine.waves import waves
 
 
@@ -55,8 +56,9 @@ class Scored:
         states: the accounts' new states; record array ``[u]``.
         reasons: for each event that is not approved and no duplicate, its place to the
             contributions, strongest first.
-        features: the columns that the model made of each event, where these were asked for;
-            float32 ``[n, f]``.
+        kept: what shared entities need of the columns that the model made of each event
+            (:func:`engine.shared.kept_features`); float32 ``[n, k]``.
+        features: all these columns, where they were asked for; float32 ``[n, f]``.
     """
 
     scores: NDArray[np.float32]
@@ -66,6 +68,7 @@ class Scored:
     failed: NDArray[np.bool_]
     states: NDArray[Any]
     reasons: Mapping[int, Sequence[Contribution]]
+    kept: NDArray[np.float32]
     features: NDArray[np.float32] | None = None
 
     @staticmethod
@@ -86,6 +89,7 @@ class Scored:
             failed=np.concatenate([each.failed for each in parts]),
             states=parts[-1].states,
             reasons=reasons,
+            kept=np.concatenate([each.kept for each in parts]),
             features=np.concatenate(features) if features else None,
         )
 
@@ -119,6 +123,7 @@ class Scorer:
         self._model = Graph(bundle.model, choice, threads)
         self._reasons = Graph(bundle.reasons, choice, threads)
         self.provider = self._model.provider
+        self._kept = [kept_column(each) for each in kept_features(self.manifest.shared)]
         check_fields(self.manifest.schema, self.manifest.shared)
         check_graphs(self.manifest, self._model, self._reasons)
 
@@ -149,6 +154,7 @@ class Scorer:
         late = np.empty(n, dtype=np.bool_)
         failed = np.empty(n, dtype=np.bool_)
         inputs = {**columns.values, **(shared or {})}
+        kept = np.empty((n, len(self._kept)), dtype=np.float32)
         features = self._no_features(n) if with_features else None
         alerts = _Alerts()
         for wave in waves(account_index):
@@ -159,6 +165,8 @@ class Scorer:
             scores[wave] = result["score"]
             duplicate[wave] = result["duplicate"]
             late[wave] = result["late"]
+            if self._kept:
+                kept[wave] = result["kept"]
             failed[wave] = lost = ~_is_finite(result)
             alerted = (result["score"] >= self.thresholds.review) & ~result["duplicate"] & ~lost
             alerts.keep(wave, alerted, feeds)
@@ -174,8 +182,16 @@ class Scorer:
             failed=failed,
             states=self._record(current, len(states)),
             reasons=self._explain(alerts),
+            kept=kept,
             features=features,
         )
+
+    def with_kept(self, columns: Columns, scored: Scored) -> Columns:
+        """Return scored events with their kept features, which shared entities need of them."""
+        if not self._kept:
+            return columns
+        kept = {name: scored.kept[:, at] for at, name in enumerate(self._kept)}
+        return replace(columns, values={**columns.values, **kept})
 
     def decide(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the decision for each score, as an index into :data:`DECISIONS`."""

@@ -9,8 +9,8 @@ in which partitions are read.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Self, TypeVar
@@ -27,6 +27,8 @@ INPUT_PREFIX = "shared_"
 
 _MAX_BUCKETS = 1_000
 
+_BOUNDS = ("amount_at_most", "feature_above", "feature_at_most")
+
 
 class Source(StrEnum):
     """What adds to a quantity: each accepted event, or each label, when it becomes known."""
@@ -36,11 +38,12 @@ class Source(StrEnum):
 
 
 class Measure(StrEnum):
-    """What is added: one, the event's amount, or one where the label says fraud."""
+    """What is added: one, the event's amount, or one where the label says fraud, or genuine."""
 
     COUNT = "count"
     AMOUNT = "amount"
     POSITIVE = "positive"
+    NEGATIVE = "negative"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +55,32 @@ class Quantity:
         source: what adds to it.
         measure: what is added.
         amount_at_most: only of events whose amount is at most this; None for all.
+        feature: the name of one of the model's columns that decides, too.
+        feature_above, feature_at_most: only of events whose column is above this, and at most
+            this; None for no such bound.
     """
 
     name: str
     source: Source
     measure: Measure
     amount_at_most: float | None = None
+    feature: str | None = None
+    feature_above: float | None = None
+    feature_at_most: float | None = None
 
     def __post_init__(self) -> None:
-        if self.source is Source.EVENT and self.measure is Measure.POSITIVE:
+        of_labels = (Measure.POSITIVE, Measure.NEGATIVE)
+        if self.source is Source.EVENT and self.measure in of_labels:
             raise BundleError(
                 f"a quantity of events must be a count or an amount, however: {self.name} is "
-                "positive, which only labels are; give it source = label"
+                f"{self.measure}, which only labels are; give it source = label"
+            )
+        is_bounded = self.feature_above is not None or self.feature_at_most is not None
+        if is_bounded != (self.feature is not None):
+            raise BundleError(
+                "a quantity must have a feature and its bound together, however: "
+                f"{self.name} has feature={self.feature!r}, feature_above={self.feature_above}, "
+                f"feature_at_most={self.feature_at_most}"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,19 +90,23 @@ class Quantity:
             "source": str(self.source),
             "measure": str(self.measure),
             "amount_at_most": self.amount_at_most,
+            "feature": self.feature,
+            "feature_above": self.feature_above,
+            "feature_at_most": self.feature_at_most,
         }
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         """Read it from a manifest or from TOML. Raises :class:`BundleError`."""
-        _refuse_unknown("a quantity", raw, {"name", "source", "measure", "amount_at_most"})
+        _refuse_unknown("a quantity", raw, {each.name for each in fields(cls)})
         try:
-            limit = raw.get("amount_at_most")
+            feature = raw.get("feature")
             return cls(
                 name=str(raw["name"]),
                 source=_choice(Source, raw["source"], "a quantity's source"),
                 measure=_choice(Measure, raw["measure"], "a quantity's measure"),
-                amount_at_most=None if limit is None else float(limit),
+                feature=None if feature is None else str(feature),
+                **{name: _bound(raw.get(name)) for name in _BOUNDS},
             )
         except KeyError as error:
             raise BundleError(f"a quantity must have {error}, however: {dict(raw)}") from None
@@ -189,6 +210,21 @@ class SharedEntity:
             )
         except KeyError as error:
             raise BundleError(f"a shared entity must have {error}, however: {dict(raw)}") from None
+
+
+def kept_features(shared: Iterable[SharedEntity]) -> tuple[str, ...]:
+    """Return the model's columns that decide what is added, each once, in order."""
+    named = [quantity.feature for each in shared for quantity in each.quantities]
+    return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+def kept_column(feature: str) -> str:
+    """Return where :attr:`Columns.values` has a kept feature, beside the event's fields."""
+    return f"feature:{feature}"
+
+
+def _bound(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _refuse_unknown(what: str, raw: Mapping[str, Any], known: set[str]) -> None:

@@ -58,9 +58,11 @@ class _Graph(nn.Module):
 
 class _StepGraph(_Graph):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Return score, duplicate, late and the new states."""
+        """Return score, duplicate, late, what is kept, and the new states."""
         out = self.scorer.step(*self.arguments(tensors))
-        return out.score, out.duplicate, out.late, *(out.state[each] for each in self.dtypes)
+        kept = (out.kept,) if self.scorer.kept else ()
+        states = (out.state[each] for each in self.dtypes)
+        return out.score, out.duplicate, out.late, *kept, *states
 
 
 class _ReasonsGraph(_Graph):
@@ -74,10 +76,13 @@ def export_model(scorer: Scorer, schema: Schema) -> bytes:
 
     Inputs: the scorer's fields by name, ``[batch]``; ``state_<dtype> [batch, size]``;
     ``shared_<entity> [batch, buckets, quantities]``. Outputs: ``score`` float32,
-    ``duplicate`` and ``late`` bool, each ``[batch]``; ``new_state_<dtype>``.
+    ``duplicate`` and ``late`` bool, each ``[batch]``; ``kept`` float32 ``[batch, k]`` where
+    shared entities need features; ``new_state_<dtype>``.
     """
     layout = scorer.layout
-    outputs = ["score", "duplicate", "late", *(f"new_state_{each}" for each in layout.sizes)]
+    kept = ["kept"] if scorer.kept else []
+    states = [f"new_state_{each}" for each in layout.sizes]
+    outputs = ["score", "duplicate", "late", *kept, *states]
     return _export(_StepGraph(scorer, layout), schema, layout, outputs)
 
 

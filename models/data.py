@@ -8,7 +8,7 @@ and in each of them the first event of every account, then the second, and so on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from engine.columns import Columns
 from engine.hashing import hash_strings
 from engine.knowledge import Knowledge
 from engine.schema import Schema
+from engine.shared import kept_column, kept_features
 from engine.waves import waves
 from models.scorer import Scorer
 
@@ -109,6 +110,7 @@ def feature_table(
         for segment in knowledge.segments(columns.event_time_ms):
             own = columns.take(np.arange(segment.start, segment.stop))
             walk.segment(segment, knowledge.read(own))
+            own = replace(own, values={**own.values, **walk.kept(segment)})
             fresh = ~walk.duplicate[segment].numpy()
             knowledge.add_events(own, fresh)
             known = np.where(fresh, labels[segment], np.float32(np.nan))
@@ -137,6 +139,14 @@ class _Walk:
         for wave in waves(self.owner[rows].numpy()):
             for place in torch.split(torch.from_numpy(wave), _SLICE):
                 self._batch(place + rows.start, {n: part[place] for n, part in buckets.items()})
+
+    def kept(self, rows: slice) -> dict[str, NDArray[np.float32]]:
+        """Return what shared entities need of these rows' features."""
+        names = kept_features(self.scorer.shared)
+        made = self.made[rows].numpy()
+        return {
+            kept_column(name): made[:, at] for name, at in zip(names, self.scorer.kept, strict=True)
+        }
 
     def _batch(self, rows: Tensor, shared: Mapping[str, Tensor]) -> None:
         own = self.owner[rows]

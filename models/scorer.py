@@ -25,6 +25,7 @@ from engine.errors import ConfigError, SchemaError
 from engine.layout import StateField, StateLayout
 from engine.manifest import ReasonGroup
 from engine.schema import Schema
+from engine.shared import kept_features
 from models.cells.registry import build_cell
 from models.config import MEMORY_GROUP, ScorerConfig
 from models.encoding import Encoder
@@ -39,12 +40,16 @@ Tensors = Mapping[str, Tensor]
 
 
 class StepOutput(NamedTuple):
-    """``score`` float32, ``duplicate`` bool, ``late`` bool, each ``[B]``; the new state."""
+    """``score`` float32, ``duplicate`` bool, ``late`` bool, each ``[B]``; the new state.
+
+    ``kept`` float32 ``[B, k]`` are the columns that shared entities need of an event.
+    """
 
     score: Tensor
     duplicate: Tensor
     late: Tensor
     state: dict[str, Tensor]
+    kept: Tensor
 
 
 class Explanation(NamedTuple):
@@ -78,6 +83,7 @@ class Scorer(nn.Module):
         inputs: the event's fields that are inputs of the graph, in order.
         shared: the entities whose buckets are inputs of the graph too, in order.
         outputs: the features' columns, in order.
+        kept: the places among them of :func:`engine.shared.kept_features`.
         reasons: the groups of the contributions, in order.
 
     Raises:
@@ -98,6 +104,7 @@ class Scorer(nn.Module):
         ]
         self.features_list = nn.ModuleList(self.parts)
         self.outputs = _outputs(self.parts)
+        self.kept = _kept(self.outputs, config)
         self.inputs = _inputs(schema, self.ring.fields, self.parts)
         self.shared = config.shared
         self.encoder = Encoder(len(self.outputs), config.knots)
@@ -139,7 +146,8 @@ class Scorer(nn.Module):
             for dtype, value in self._pack(new).items()
         }
         late = found.context.lag_ms > round(self.config.late_after_s * 1000)
-        return StepOutput(score.squeeze(1), duplicate.squeeze(1), late.squeeze(1), packed)
+        kept = found.columns[:, list(self.kept)]
+        return StepOutput(score.squeeze(1), duplicate.squeeze(1), late.squeeze(1), packed, kept)
 
     def features(
         self, events: Tensors, state: Tensors, shared: Tensors
@@ -288,6 +296,18 @@ def _outputs(parts: list[Feature]) -> tuple[Output, ...]:
             "change the options in scorer.toml"
         )
     return outputs
+
+
+def _kept(outputs: tuple[Output, ...], config: ScorerConfig) -> tuple[int, ...]:
+    names = [each.name for each in outputs]
+    wanted = kept_features(config.shared)
+    strange = [each for each in wanted if each not in names]
+    if strange:
+        raise ConfigError(
+            "the feature of a quantity must be a column that the scorer makes, however: no "
+            f"{strange}; there are {', '.join(names)}"
+        )
+    return tuple(names.index(each) for each in wanted)
 
 
 def _reasons(

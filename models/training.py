@@ -31,7 +31,7 @@ from models.periods import Periods, split
 from models.scorer import Scorer
 
 #: Events whose features set the scales.
-_SAMPLE = 200_000
+_SAMPLE = 100_000
 
 #: Accounts and events of each that an exported graph is checked on.
 _CHECKED_ACCOUNTS, _CHECKED_STEPS = 128, 48
@@ -129,15 +129,19 @@ def _material(
 
 
 def fit_scales(scorer: Scorer, material: Material, seed: int) -> None:
-    """Set the encoding, and the reference: the medians of the genuine events."""
-    rows = np.flatnonzero(material.periods.training)
+    """Set the encoding, and the reference: the medians of the genuine events.
+
+    The encoding is fitted on as many frauds as genuine events, so that it tells apart what only
+    frauds have.
+    """
     rng = np.random.default_rng(seed)
-    if len(rows) > _SAMPLE:
-        rows = np.sort(rng.choice(rows, _SAMPLE, replace=False))
-    sample = material.columns[rows]
+    rows = np.flatnonzero(material.periods.training)
+    fraud = material.labels.numpy()[rows] > 0.5
+    half = _SAMPLE // 2
+    genuine = rng.choice(rows[~fraud], half)
+    sample = material.columns[np.concatenate((genuine, rng.choice(rows[fraud], half)))]
     scorer.encoder.fit(sample.numpy())
-    genuine = sample[material.labels[rows] < 0.5]
-    scorer.reference.copy_(torch.from_numpy(np.median(genuine.numpy(), axis=0)))
+    scorer.reference.copy_(torch.from_numpy(np.median(sample[:half].numpy(), axis=0)))
 
 
 def _fit(

@@ -132,7 +132,7 @@ class Processor:
             delivery = self._publisher.delivery(outputs, shrink)
             await self._retries.until_done("publish", delivery.send)
         with timed("add"):
-            await self._add(batch, decoded.columns, scored)
+            await self._add(batch, self._scorer.with_kept(decoded.columns, scored), scored)
         with timed("write"):
             outcomes = await self._write(batch, stored, found.accounts, scored)
         self._observe(batch, decoded, scored, {each.partition for each in outcomes if each.done})

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine.layout import StateField
 from models.features.base import Context, Feature, FeatureResult, Output
-from models.features.days import BUCKETS, Days
+from models.features.days import Days
 
 
 class Maxima(Feature):
@@ -28,7 +28,7 @@ class Maxima(Feature):
         super().__init__()
         self.days = Days(hours)
         self.outputs = tuple(Output(f"max_{each:g}h", "past_amounts") for each in hours)
-        self.state = (StateField("day_maxima", "float32", (BUCKETS,)),)
+        self.state = (StateField("day_maxima", "float32", (self.days.count,)),)
 
     def forward(self, context: Context, state: Mapping[str, Tensor]) -> FeatureResult:
         """See :meth:`models.features.base.Feature.forward`."""

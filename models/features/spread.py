@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 
 from engine.layout import StateField
-from models.features.base import DAY_MS, DAY_S, Context, Feature, FeatureResult, Output
+from models.features.base import (
+    DAY_MS,
+    DAY_S,
+    Context,
+    Feature,
+    FeatureResult,
+    Output,
+    Pieces,
+)
+from models.features.unusual_days import UnusualDays
 
 #: What ``days_since_high`` says when the ring holds no high amount.
 _NEVER_DAYS = 60.0
@@ -45,6 +54,8 @@ class Spread(Feature):
         high: pairs of a ratio and a number of days.
         window_days: how far back the ring is read for ``largest_ratio`` and ``llr_sum``.
         decay_days: the time constants.
+        days: windows over daily buckets, which reach further back than the ring: see
+            :class:`models.features.unusual_days.UnusualDays`. None by default.
         horizon: after this many amounts old ones are forgotten exponentially.
     """
 
@@ -62,6 +73,7 @@ class Spread(Feature):
         window_days: float = 14.0,
         decay_days: Sequence[float] = (5.0, 14.0),
         horizon: int = 256,
+        days: Sequence[float] = (),
     ) -> None:
         super().__init__()
         self.prior, self.relative, self.accept = prior, relative, accept
@@ -85,6 +97,10 @@ class Spread(Feature):
             StateField("usual_square", "float32"),
             StateField("pressure", "float32", (len(decay_days),)),
         )
+        self.by_day = UnusualDays(days, self.first_high) if days else None
+        if self.by_day is not None:
+            self.outputs += self.by_day.outputs
+            self.state += (self.by_day.state,)
 
     def forward(self, context: Context, state: Mapping[str, Tensor]) -> FeatureResult:
         """See :meth:`models.features.base.Feature.forward`."""
@@ -96,8 +112,17 @@ class Spread(Feature):
         llr, past_llr = torch.split(self._llr(z, rm / rs), parts, dim=1)
         held = state["pressure"] * torch.exp(context.gap_s * self.decay)
         past = self._past(context, past_ratio, past_llr.clamp(min=0.0))
-        new = {**self._updated(context.amount, rm, state), "pressure": held + llr.clamp(min=0.0)}
-        return FeatureResult((ratio, z[:, :1], llr, rm, *past, held), new)
+        above = llr.clamp(min=0.0)
+        new: dict[str, Pieces] = {
+            **self._updated(context.amount, rm, state),
+            "pressure": held + above,
+        }
+        columns = (ratio, z[:, :1], llr, rm, *past, held)
+        if self.by_day is not None:
+            name = self.by_day.state.name
+            more, new[name] = self.by_day(context, state[name], ratio, above)
+            columns += more
+        return FeatureResult(columns, new)
 
     def _usual(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the robust mean and spread, each ``[B, 1]``."""

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from engine.layout import StateField
 from models.features.base import Context, Feature, FeatureResult, Output
-from models.features.days import BUCKETS, Days
+from models.features.days import Days
 
 
 class Windows(Feature):
     """``count``, ``sum`` and ``mean`` of the earlier events' amounts in each window.
 
     A window of ``w`` is ``(now - w, now]``, without the present event. While fewer events of the
-    ring are in a window than the ring holds, the ring gives the exact figure. Beyond that, 32
-    daily buckets give it, with the day that the window's start cuts taken in proportion: the
+    ring are in a window than the ring holds, the ring gives the exact figure. Beyond that, daily
+    buckets give it, with the day that the window's start cuts taken in proportion: the
     error is then less than the count (the sum) of that one day. Windows of less than a day have
     no buckets: their count ends at the ring's length. An event that arrives more than a ring's
     length of events late may miss in a window that the ring covers.
@@ -34,13 +34,13 @@ class Windows(Feature):
         self.days = Days(hours)
         names = [f"{what}_{each:g}h" for what in ("count", "sum", "mean") for each in hours]
         self.outputs = tuple(Output(name, "frequency") for name in names)
-        self.state = (StateField("day_buckets", "float32", (2, BUCKETS)),)
+        self.state = (StateField("day_buckets", "float32", (2, self.days.count)),)
 
     def forward(self, context: Context, state: Mapping[str, Tensor]) -> FeatureResult:
         """See :meth:`models.features.base.Feature.forward`."""
         age_ms = self.days.ages(context)
         keep = self.days.held(context, age_ms)[:, None]
-        held = torch.where(keep, state["day_buckets"].reshape(-1, 2, BUCKETS), 0.0)
+        held = torch.where(keep, state["day_buckets"].reshape(-1, 2, self.days.count), 0.0)
         exact = self._from_ring(context)
         coarse = held @ self.days.shares(age_ms).mT
         full = exact[:, :1] > context.ring_amount.shape[1] - 0.5
