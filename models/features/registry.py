@@ -12,6 +12,7 @@ from models.features.base import Feature
 from models.features.clock import Clock
 from models.features.combinations import Combinations
 from models.features.counterparties import Counterparties
+from models.features.entity_outbreak import EntityOutbreak
 from models.features.entity_rates import EntityRates
 from models.features.entity_recency import EntityRecency
 from models.features.entity_windows import EntityWindows
@@ -34,6 +35,7 @@ FEATURES: dict[str, type[Feature]] = {
     "spread": Spread,
     "numbers": Numbers,
     "entity_windows": EntityWindows,
+    "entity_outbreak": EntityOutbreak,
     "entity_rates": EntityRates,
     "entity_recency": EntityRecency,
 }

@@ -120,7 +120,7 @@ class Spread(Feature):
         columns = (ratio, z[:, :1], llr, rm, *past, held)
         if self.by_day is not None:
             name = self.by_day.state.name
-            more, new[name] = self.by_day(context, state[name], ratio, above)
+            more, new[name] = self.by_day(context, state[name], ratio, llr)
             columns += more
         return FeatureResult(columns, new)
 
