@@ -54,6 +54,7 @@ class ScorerConfig:
             cell's state (``sequence``) if it has one; in the order of the reasons graph.
         shared: the entities that events of many accounts share, and what is added up of each.
         counterparty: the field of the event that names the other side; None for none.
+        omit: columns that the features make and the model is not given.
         ring: how many of an account's last events are kept.
         late_after_s: an event this much older than the account's last is late.
         hidden: the widths of the head's layers.
@@ -68,6 +69,7 @@ class ScorerConfig:
     reasons: tuple[ReasonGroup, ...]
     shared: tuple[SharedEntity, ...] = ()
     counterparty: str | None = None
+    omit: tuple[str, ...] = ()
     ring: int = 16
     late_after_s: float = 86_400.0
     hidden: tuple[int, ...] = (128, 64)
@@ -99,6 +101,7 @@ class ScorerConfig:
             values["features"] = tuple(Part.from_dict(each, "name") for each in raw["features"])
             values["cell"] = Part.from_dict(raw["cell"], "family")
             values["reasons"] = tuple(ReasonGroup(**each) for each in raw["reasons"])
+            values["omit"] = tuple(map(str, raw.get("omit", ())))
             values["shared"] = tuple(_entity(each) for each in raw.get("shared", ()))
             if "hidden" in raw:
                 values["hidden"] = tuple(raw["hidden"])

@@ -103,7 +103,7 @@ class Scorer(nn.Module):
             build_feature(each.name, each.options, config.shared) for each in config.features
         ]
         self.features_list = nn.ModuleList(self.parts)
-        self.outputs = _outputs(self.parts)
+        self.outputs, self._chosen = _outputs(self.parts, config.omit)
         self.kept = _kept(self.outputs, config)
         self.inputs = _inputs(schema, self.ring.fields, self.parts)
         self.shared = config.shared
@@ -220,7 +220,9 @@ class Scorer(nn.Module):
             columns += result.columns
             new.update(result.state)
         repeat = self.ring.repeat(context, fields)
-        return Features(torch.cat(columns, dim=1), new, context, repeat)
+        made = torch.cat(columns, dim=1)
+        chosen = made[:, self._chosen] if self.config.omit else made
+        return Features(chosen, new, context, repeat)
 
     def _memory(self, fields: Tensors, like: Tensor) -> Tensor:
         return fields[_MEMORY] if self.cell.state_size else like[:, :0]
@@ -286,7 +288,8 @@ def _inputs(schema: Schema, ring: RingFields, parts: list[Feature]) -> tuple[str
     return tuple(name for name in names if name in read)
 
 
-def _outputs(parts: list[Feature]) -> tuple[Output, ...]:
+def _outputs(parts: list[Feature], omit: tuple[str, ...]) -> tuple[tuple[Output, ...], list[int]]:
+    """Return the columns that the model is given, and their places among those that are made."""
     outputs = tuple(chain.from_iterable(part.outputs for part in parts))
     names = [each.name for each in outputs]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -295,7 +298,14 @@ def _outputs(parts: list[Feature]) -> tuple[Output, ...]:
             f"each feature's column must have a name of its own, however: {twice} are made twice; "
             "change the options in scorer.toml"
         )
-    return outputs
+    strange = sorted(set(omit) - set(names))
+    if strange:
+        raise ConfigError(
+            f"a column that is omitted must be one that is made, however: {strange}; "
+            f"there are {', '.join(names)}"
+        )
+    chosen = [at for at, name in enumerate(names) if name not in omit]
+    return tuple(outputs[at] for at in chosen), chosen
 
 
 def _kept(outputs: tuple[Output, ...], config: ScorerConfig) -> tuple[int, ...]:

@@ -62,9 +62,10 @@ class Ring(nn.Module):
             StateField("last_time", "int64"),
             StateField("events", "float32"),
             StateField("ring_amount", "float32", (length,)),
-            StateField("ring_counterparty", "float32", (length,)),
             StateField("ring_score", "float32", (length,)),
         )
+        if fields.counterparty is not None:
+            self.state += (StateField("ring_counterparty", "float32", (length,)),)
 
     def context(
         self,
@@ -101,7 +102,7 @@ class Ring(nn.Module):
             counterparty=counterparty.float(),
             counterparty_hash=counterparty,
             ring_amount=state["ring_amount"],
-            ring_counterparty=state["ring_counterparty"],
+            ring_counterparty=state.get("ring_counterparty", torch.zeros_like(held.float())),
             ring_age_ms=torch.where(held, now_ms - state["ring_time"], _NEVER_MS),
             ring_held=held,
         )
@@ -125,9 +126,10 @@ class Ring(nn.Module):
             "ring_id": event_id,
             "ring_time": context.time_ms,
             "ring_amount": context.amount,
-            "ring_counterparty": context.counterparty,
             "ring_score": score,
         }
+        if self.fields.counterparty is not None:
+            newest["ring_counterparty"] = context.counterparty
         shifted: dict[str, Pieces] = {
             name: (value, state[name][:, :keep]) for name, value in newest.items()
         }

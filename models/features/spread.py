@@ -53,7 +53,7 @@ class Spread(Feature):
         factor: how many times too large a suspicious amount is.
         high: pairs of a ratio and a number of days.
         window_days: how far back the ring is read for ``largest_ratio`` and ``llr_sum``.
-        decay_days: the time constants.
+        decay_days: the time constants; may be empty.
         days: windows over daily buckets, which reach further back than the ring: see
             :class:`models.features.unusual_days.UnusualDays`. None by default.
         horizon: after this many amounts old ones are forgotten exponentially.
@@ -95,8 +95,9 @@ class Spread(Feature):
             StateField("usual_count", "float32"),
             StateField("usual_mean", "float32"),
             StateField("usual_square", "float32"),
-            StateField("pressure", "float32", (len(decay_days),)),
         )
+        if decay_days:
+            self.state += (StateField("pressure", "float32", (len(decay_days),)),)
         self.by_day = UnusualDays(days, self.first_high) if days else None
         if self.by_day is not None:
             self.outputs += self.by_day.outputs
@@ -110,14 +111,13 @@ class Spread(Feature):
         z = (amounts - rm) / rs
         ratio, past_ratio = torch.split(amounts / rm, parts, dim=1)
         llr, past_llr = torch.split(self._llr(z, rm / rs), parts, dim=1)
-        held = state["pressure"] * torch.exp(context.gap_s * self.decay)
         past = self._past(context, past_ratio, past_llr.clamp(min=0.0))
-        above = llr.clamp(min=0.0)
-        new: dict[str, Pieces] = {
-            **self._updated(context.amount, rm, state),
-            "pressure": held + above,
-        }
-        columns = (ratio, z[:, :1], llr, rm, *past, held)
+        new: dict[str, Pieces] = {**self._updated(context.amount, rm, state)}
+        columns = (ratio, z[:, :1], llr, rm, *past)
+        if self.decay.shape[1]:
+            held = state["pressure"] * torch.exp(context.gap_s * self.decay)
+            columns += (held,)
+            new["pressure"] = held + llr.clamp(min=0.0)
         if self.by_day is not None:
             name = self.by_day.state.name
             more, new[name] = self.by_day(context, state[name], ratio, llr)
