@@ -23,7 +23,7 @@ from engine.columns import Columns
 from engine.layout import StateField, StateLayout
 from engine.manifest import MODEL_FILE, REASONS_FILE, Manifest, ReasonGroup, Thresholds
 from engine.schema import Field, FieldType, Role, Schema
-from engine.shared import Measure, Quantity, SharedEntity, Source
+from engine.shared import Measure, Quantity, SharedEntity, Source, kept_features
 
 RING = 4
 LATE_MS = 86_400_000
@@ -88,6 +88,26 @@ ACCOUNT = SharedEntity(
     quantities=(Quantity("frauds", Source.LABEL, Measure.POSITIVE),),
 )
 SHARED = (TERMINAL, ACCOUNT)
+#: What the graph's own column log_amount decides; the bundle has it, beside the others.
+LARGE = SharedEntity(
+    "large",
+    field="terminal",
+    bucket_s=DAY_S // 2,
+    buckets=7,
+    grace_s=3_600,
+    quantities=(
+        Quantity("large", Source.EVENT, Measure.COUNT, feature="log_amount", feature_above=3.5),
+        Quantity(
+            "genuine",
+            Source.LABEL,
+            Measure.NEGATIVE,
+            feature="log_amount",
+            feature_above=3.5,
+            feature_at_most=6.0,
+        ),
+    ),
+)
+EVERY = (*SHARED, LARGE)
 
 _STATES = {"state_int64": (TensorProto.INT64, 1 + RING), "state_float32": (TensorProto.FLOAT, 6)}
 _INPUTS = {
@@ -95,7 +115,7 @@ _INPUTS = {
     "event_time": (TensorProto.INT64, None),
     "amount": (TensorProto.FLOAT, None),
     **_STATES,
-    **{each.input: (TensorProto.FLOAT, (each.buckets, len(each.quantities))) for each in SHARED},
+    **{each.input: (TensorProto.FLOAT, (each.buckets, len(each.quantities))) for each in EVERY},
 }
 _OUTPUTS = {
     "score": (TensorProto.FLOAT, None),
@@ -103,6 +123,7 @@ _OUTPUTS = {
     "late": (TensorProto.BOOL, None),
     **{f"new_{name}": of for name, of in _STATES.items()},
 }
+_KEPT = {"kept": (TensorProto.FLOAT, 1)}
 
 
 def tiny_bundle(folder: Path, **changes: Any) -> Path:
@@ -118,12 +139,12 @@ def tiny_bundle(folder: Path, **changes: Any) -> Path:
 
 
 def shared_bundle(folder: Path, **changes: Any) -> Path:
-    """Write the bundle with :data:`SHARED` entities and features, and return the folder."""
+    """Write the bundle with :data:`EVERY` entity and features, and return the folder."""
     files = {
-        MODEL_FILE: model_graph(shared=SHARED),
-        REASONS_FILE: reasons_graph(shared=SHARED, features=True),
+        MODEL_FILE: model_graph(shared=EVERY),
+        REASONS_FILE: reasons_graph(shared=EVERY, features=True),
     }
-    changes = {"shared": SHARED, "features": ("of_amount", "of_history")} | changes
+    changes = {"shared": EVERY, "features": ("of_amount", "of_history")} | changes
     write_bundle(folder, replace(MANIFEST, **changes), files)
     return folder
 
@@ -169,7 +190,11 @@ def model_graph(
         ("late_column", "late"),
     ):
         g.node("Squeeze", column, "axis_1", to=name)
-    return g.serialized({name: _OUTPUTS[name] for name in outputs})
+    wanted = {name: _OUTPUTS[name] for name in outputs}
+    if kept_features(shared):
+        g.node("Identity", "x", to="kept")
+        wanted |= _KEPT
+    return g.serialized(wanted)
 
 
 def reasons_graph(

@@ -26,7 +26,7 @@ from engine.offline import OfflineScorer
 from engine.schema import Field, FieldType, Role, Schema
 from engine.scorer import Scorer
 from engine.shared import Measure, SharedEntity, Source
-from tests.bundles import ACCOUNT, SCHEMA, SHARED, TERMINAL, shared_bundle, weights
+from tests.bundles import ACCOUNT, EVERY, SCHEMA, TERMINAL, shared_bundle, weights
 from tests.engine.tools import NOW_MS, payment, pieces
 
 HOUR_MS = 3_600_000
@@ -110,14 +110,17 @@ def sums(
             of_label = quantity.source is Source.LABEL
             when = NOW_MS - hours * HOUR_MS + (delay_ms if of_label else 0)
             age = last - when // length_ms
-            limit = quantity.amount_at_most
+            limit, size = quantity.amount_at_most, np.log1p(amount)
             if (
                 not 0 <= age < shared.buckets
                 or (limit is not None and amount > limit)
                 or (of_label and np.isnan(fraud))
+                or (quantity.feature_above is not None and size <= quantity.feature_above)
+                or (quantity.feature_at_most is not None and size > quantity.feature_at_most)
             ):
                 continue
             grown = {Measure.COUNT: 1.0, Measure.AMOUNT: amount, Measure.POSITIVE: fraud}
+            grown[Measure.NEGATIVE] = 1.0 - fraud
             found[age, column] += grown[quantity.measure]
     return found
 
@@ -129,7 +132,7 @@ def test_a_score_knows_the_closed_buckets_of_its_entities_and_nothing_else(
     plain = log_odds(_without_shared(scorer), events)
     found = log_odds(scorer, events, cuts=cuts)
     known = [
-        sum(float((sums(each, events, at, DELAY_MS) * weights(each)).sum()) for each in SHARED)
+        sum(float((sums(each, events, at, DELAY_MS) * weights(each)).sum()) for each in EVERY)
         for at in range(len(events))
     ]
     assert_allclose(found, plain + known, atol=1e-4)
@@ -247,7 +250,7 @@ def test_features_that_a_bundle_does_not_say_are_refused(tmp_path: Path) -> None
         ((replace(TERMINAL, field="device"),), "must be one of .*, however: terminal has 'device'"),
         ((replace(TERMINAL, field="amount"),), "must be one of .*, however: terminal has 'amount'"),
         ((TERMINAL, TERMINAL), "each shared entity must have a name of its own"),
-        ((replace(TERMINAL, buckets=6), ACCOUNT), "shared_terminal must have the shape"),
+        ((replace(TERMINAL, buckets=6), *EVERY[1:]), "shared_terminal must have the shape"),
     ],
 )
 def test_entities_that_do_not_fit_are_refused(

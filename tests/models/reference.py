@@ -35,6 +35,7 @@ class Known:
     pressure: list[float] = field(default_factory=lambda: [0.0, 0.0])
     maxima: dict[int, float] = field(default_factory=dict)
     slots: dict[int, np.float32] = field(default_factory=dict)
+    unusual: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
 
     @property
     def ring(self) -> list[Event]:
@@ -189,6 +190,30 @@ def spread(
     ]
 
 
+def unusual_days(
+    known: Known, event: Event, days: tuple[float, ...], high: float, share: float, a_day: float
+) -> list[float]:
+    """Of the ratios and llr of each day's events, the day that a window cuts in proportion."""
+    now_ms = known.now_ms(event)
+    begun = {day: (now_ms - day * DAY_MS) / DAY_MS for day in known.unusual}
+    counts, sums, largest = [], [], []
+    for window in days:
+        count = total = most = 0.0
+        for day, events in known.unusual.items():
+            part = min(max(window + 1 - begun[day], 0.0), 1.0)
+            count += part * sum(ratio > high for ratio, _ in events)
+            total += part * sum(max(each, 0.0) for _, each in events)
+            most = max([most, *(ratio for ratio, _ in events)]) if part > 0 else most
+        counts, sums, largest = [*counts, count], [*sums, total], [*largest, most]
+    odds = 0.0
+    for age in range(1, math.ceil(min(days)) + 1):
+        since = [day for day in known.unusual if begun[day] < age]
+        events = [each for day in since for _, each in known.unusual[day]]
+        shift = sum(math.log(1 - share + share * math.exp(each)) for each in events)
+        odds += a_day * math.exp(min(max(shift, -40.0), 40.0))
+    return [*counts, *sums, *largest, math.log(odds)]
+
+
 def usual(known: Known) -> tuple[float, float]:
     n, mean, square = known.usual
     rm = (n * mean + 2 * 40.0) / (n + 2)
@@ -224,6 +249,8 @@ def accept(known: Known, event: Event, decays: tuple[float, ...], slots: int) ->
         bucket = known.buckets.setdefault(day, [0.0, 0.0])
         bucket[0], bucket[1] = bucket[0] + 1, bucket[1] + event.amount
         known.maxima[day] = max(known.maxima.get(day, 0.0), event.amount)
+        found = (event.amount / rm, llr(event.amount, rm, rs))
+        known.unusual.setdefault(day, []).append(found)
     known.slots[event.terminal % slots] = in_days(known.now_ms(event))
     known.last_ms = known.now_ms(event)
     known.events.append(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -47,11 +48,19 @@ PARTS = (
 )
 
 
+OUTBREAK = Part(
+    "entity_outbreak",
+    {"entity": "shop", "evidence": {"known": -2.0, "frauds": 3.0}, "days": 10.0, "delay_days": 3.0},
+)
+
+
 def scorer_config() -> ScorerConfig:
-    parts = (*PARTS[:3], Part("clock"))
+    parts = (*PARTS[:3], OUTBREAK, Part("clock"))
     reasons = (*CONFIG.scorer.reasons, ReasonGroup("shop", "This shop has frauds."))
     names = {each.name: each for each in reasons}
-    return replace(CONFIG.scorer, features=parts, shared=(TERMINAL,), reasons=tuple(names.values()))
+    return replace(
+        CONFIG.scorer, features=parts, omit=(), shared=(TERMINAL,), reasons=tuple(names.values())
+    )
 
 
 SCORER = Scorer(SCHEMA, scorer_config()).eval()
@@ -68,7 +77,22 @@ def plain_columns(buckets: NDArray[np.float32]) -> list[float]:
     }
     pairs = zip(sums["frauds"], sums["known"], strict=True)
     rates = [(p + 2 * 0.01) / (k + 2) for p, k in pairs]
-    return [*sums["frauds"], *sums["events"], *rates, *plain_recency(known, frauds)]
+    outbreak = plain_outbreak(known, frauds)
+    return [*sums["frauds"], *sums["events"], *rates, *plain_recency(known, frauds), outbreak]
+
+
+def plain_outbreak(known: list[float], frauds: list[float]) -> float:
+    """Ten days from one of the edges of the buckets and of the three days without labels."""
+    now = past = 0.0
+    for edge in range(1, 28 + 6 + 1):
+        began = edge / 2
+        shift = 0.0
+        for at, (labels, positives) in enumerate(zip(known, frauds, strict=True)):
+            age = at / 2 + 0.25 + 3
+            shift += (3 * positives - 2 * labels) if began - 10 < age < began else 0.0
+        likely = 2e-4 / 2 * math.exp(min(max(shift, -40.0), 40.0))
+        now, past = (now + likely, past) if began <= 10 else (now, past + likely)
+    return math.log(now / (1 + past))
 
 
 def plain_recency(known: list[float], frauds: list[float]) -> list[float]:
@@ -153,6 +177,13 @@ def test_what_becomes_known_later_changes_no_earlier_row() -> None:
             "entity_rates",
             {"entity": "shop", "positives": "frauds", "known": "known", "weight": 0, "days": (7,)},
             "weight",
+        ),
+        ("entity_outbreak", {"entity": "shop", "evidence": {}}, "evidence"),
+        ("entity_outbreak", {"entity": "shop", "evidence": {"fraud": 1.0}}, "'fraud'"),
+        (
+            "entity_outbreak",
+            {"entity": "shop", "evidence": {"frauds": 1.0}, "a_day": 0},
+            "a_day",
         ),
     ],
 )

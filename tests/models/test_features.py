@@ -21,6 +21,7 @@ from tests.models.tools import CONFIG, DAY_MS, SCHEMA, START_MS, zeros
 
 HIGH = ((2.5, 3.0), (2.5, 14.0), (3.5, 14.0))
 DECAYS = (5.0, 14.0)
+DAYS = (7.0, 30.0)
 HOURS = (0.25, 1.0, 24.0, 168.0, 720.0)
 LIMITS = (220.0,)
 NIGHT = 7.0
@@ -35,7 +36,7 @@ ACCOUNT = (
     Part("counterparties", {"hours": HOURS, "slots": SLOTS}),
     Part("novelty"),
     Part("combinations", {"band_h": 6.0, "amounts": CUTS}),
-    Part("spread", {"prior": 40.0, "high": HIGH, "decay_days": DECAYS}),
+    Part("spread", {"prior": 40.0, "high": HIGH, "decay_days": DECAYS, "days": DAYS}),
 )
 
 GAPS_MS = st.one_of(
@@ -95,6 +96,7 @@ def expected(events: list[plain.Event]) -> np.ndarray[Any, Any]:
             *plain.novelty(known, each),
             *plain.combinations(known, each, 6.0, CUTS),
             *plain.spread(known, each, HIGH, DECAYS),
+            *plain.unusual_days(known, each, DAYS, HIGH[0][0], 1 / 3, 6e-4),
         ]
         rows.append([float(repeat), *row])
         if not repeat:
@@ -115,11 +117,14 @@ TERMINAL = SharedEntity(
 )
 ENTITY_OPTIONS: dict[str, dict[str, Any]] = {
     "entity_windows": {"entity": "terminal", "quantities": ["known"]},
+    "entity_outbreak": {"entity": "terminal", "evidence": {"frauds": 2.0}},
     "entity_rates": {"entity": "terminal", "positives": "frauds", "known": "known"},
     "entity_recency": {"entity": "terminal", "positives": "frauds", "known": "known"},
 }
 OPTIONS = {**ENTITY_OPTIONS, "numbers": {"fields": ["fee"]}}
-SCORER = Scorer(SCHEMA, replace(CONFIG.scorer, features=ACCOUNT, shared=())).eval()
+SCORER = Scorer(
+    SCHEMA, replace(CONFIG.scorer, features=ACCOUNT, shared=(), omit=(), counterparty="terminal")
+).eval()
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -182,7 +187,10 @@ def test_a_largest_amount_beyond_the_ring_lies_between_the_windows_and_a_day_mor
 
 def test_the_estimated_number_of_counterparties_is_as_good_as_is_said() -> None:
     slots, kinds = 32, 30
-    config = replace(CONFIG.scorer, features=(Part("counterparties", {"slots": slots}),), shared=())
+    parts = (Part("counterparties", {"slots": slots}),)
+    config = replace(
+        CONFIG.scorer, features=parts, shared=(), omit=(), counterparty="terminal"
+    )
     scorer = Scorer(SCHEMA, config).eval()
     rng = np.random.default_rng(3)
     shops = rng.integers(-(2**62), 2**62, (40, kinds))

@@ -43,12 +43,13 @@ def test_an_unknown_setting_is_refused_with_a_hint(tmp_path: Path) -> None:
 
 
 def test_the_shared_entities_of_a_pack_are_read_in_hours() -> None:
-    terminal, account = load_train_config(pack_folder("fraud")).scorer.shared
+    terminal, lately, account = load_train_config(pack_folder("fraud")).scorer.shared
     assert (terminal.input, terminal.bucket_s, terminal.grace_s) == (
         "shared_terminal",
-        6 * 3600,
-        3600,
+        12 * 3600,
+        900,
     )
+    assert (lately.input, lately.field) == ("shared_terminal_lately", "terminal")
     assert terminal.takes_labels
     assert account.buckets * account.bucket_s == 21 * 86_400
 
@@ -56,7 +57,7 @@ def test_the_shared_entities_of_a_pack_are_read_in_hours() -> None:
 @pytest.mark.parametrize(
     ("wrong", "found"),
     [
-        ("bucket_hours = 6", "bucket_hours"),
+        ("bucket_hours = 12", "bucket_hours"),
         ('source = "label"', "source"),
         ('measure = "positive"', "positive"),
     ],

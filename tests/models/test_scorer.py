@@ -167,9 +167,19 @@ def test_a_column_that_is_made_twice_is_refused() -> None:
 
 
 def test_features_are_what_the_declaration_lists() -> None:
-    config = replace(
-        scorer_config(), features=(Part("recency"), Part("clock")), counterparty=None, shared=()
-    )
+    parts = (Part("recency"), Part("clock"))
+    config = replace(scorer_config(), features=parts, omit=("first",), shared=())
     scorer = Scorer(SCHEMA, config)
     assert scorer.inputs == ("event_id", "event_time", "amount")
-    assert len(scorer.outputs) == 9
+    assert len(scorer.outputs) == 8
+    assert [each.name for each in scorer.outputs[:3]] == ["gap_s", "earlier", "day_sin"]
+
+
+def test_a_column_that_is_omitted_or_kept_must_be_made() -> None:
+    parts = (Part("recency"),)
+    config = replace(scorer_config(), features=parts, omit=("frist",), shared=())
+    with pytest.raises(ConfigError, match="'frist'"):
+        Scorer(SCHEMA, config)
+    config = replace(scorer_config(), features=parts, omit=())
+    with pytest.raises(ConfigError, match=r"column that the scorer makes, however: no \['ratio'\]"):
+        Scorer(SCHEMA, config)
