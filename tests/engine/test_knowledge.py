@@ -26,7 +26,7 @@ from engine.offline import OfflineScorer
 from engine.schema import Field, FieldType, Role, Schema
 from engine.scorer import Scorer
 from engine.shared import Measure, SharedEntity, Source
-from tests.bundles import ACCOUNT, EVERY, SCHEMA, TERMINAL, shared_bundle, weights
+from tests.bundles import EVERY, SCHEMA, TERMINAL, shared_bundle, weights
 from tests.engine.tools import NOW_MS, payment, pieces
 
 HOUR_MS = 3_600_000

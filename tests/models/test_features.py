@@ -188,9 +188,7 @@ def test_a_largest_amount_beyond_the_ring_lies_between_the_windows_and_a_day_mor
 def test_the_estimated_number_of_counterparties_is_as_good_as_is_said() -> None:
     slots, kinds = 32, 30
     parts = (Part("counterparties", {"slots": slots}),)
-    config = replace(
-        CONFIG.scorer, features=parts, shared=(), omit=(), counterparty="terminal"
-    )
+    config = replace(CONFIG.scorer, features=parts, shared=(), omit=(), counterparty="terminal")
     scorer = Scorer(SCHEMA, config).eval()
     rng = np.random.default_rng(3)
     shops = rng.integers(-(2**62), 2**62, (40, kinds))
