@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 #: Standardised values are held to this many standard deviations.
 _CLIP = 8.0
-#: Quantiles nearer than this part of the feature's spread are one knot: no segment is so steep
-#: that rounding shows.
+#: Quantiles nearer than this part of the feature's spread, or of its size, are one knot: no
+#: segment is so steep that rounding shows.
 _LEAST_WIDTH = 1e-3
+#: A feature that varies by less than this is as good as constant: what varies is rounding.
+_LEAST_SPREAD = 1e-2
 _TAIL = 2e-4
 
 
@@ -62,7 +64,7 @@ class Encoder(nn.Module):
         logged = np.sign(features) * np.log1p(np.abs(features))
         spread = logged.std(axis=0)
         self.shift.copy_(torch.from_numpy(logged.mean(axis=0)))
-        self.scale.copy_(torch.from_numpy(1.0 / np.where(spread > 1e-6, spread, 1.0)))
+        self.scale.copy_(torch.from_numpy(1.0 / np.where(spread > _LEAST_SPREAD, spread, 1.0)))
         for at in range(self.features):
             self._fit_quantiles(at, features[:, at].astype(np.float64))
 
@@ -88,7 +90,7 @@ def _normal_scores(
     end = float(_quantile(np.array([_TAIL]))[0])
     levels = _cumulative(np.linspace(end, -end, segments + 1))
     knots = np.unique(np.quantile(values, levels))
-    least = _LEAST_WIDTH * max(float(values.std()), 1e-6)
+    least = _LEAST_WIDTH * max(float(values.std()), float(np.abs(values).max()), _LEAST_SPREAD)
     keep = [knots[0]]
     for knot in knots[1:]:
         if knot - keep[-1] > least:

@@ -42,7 +42,7 @@ def commands() -> list[str]:
 def test_commands_exist_with_their_options(command: str) -> None:
     words = shlex.split(command.split(">")[0])[1:]
     if words[0] == "bundle":
-        assert words[1] in ("show", "verify")
+        assert words[1] in ("show", "thresholds", "verify")
     elif len(words) > 1:
         parse(words)
 

@@ -56,7 +56,7 @@ class Ring(nn.Module):
         self.fields = fields
         self.length = length
         self.register_buffer("slots", torch.arange(length).float()[None], persistent=False)
-        self.state = (
+        self.state: tuple[StateField, ...] = (
             StateField("ring_id", "int64", (length,)),
             StateField("ring_time", "int64", (length,)),
             StateField("last_time", "int64"),

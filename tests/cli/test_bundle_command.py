@@ -35,7 +35,7 @@ def test_show_tells_what_a_score_knows(tmp_path: Path) -> None:
     assert "shared" not in plain.stdout
     done = invoke("bundle", "show", shared_bundle(tmp_path / "b"), cwd=tmp_path, COLUMNS="300")
     assert done.returncode == 0
-    terminal, holder = re.findall(r"^shared +(.*?) *$", done.stdout, flags=re.MULTILINE)
+    terminal, holder, _ = re.findall(r"^shared +(.*?) *$", done.stdout, flags=re.MULTILINE)
     assert terminal == (
         "terminal (by terminal): events, money, known, frauds; 5 buckets of 24 h, closed 1 h after "
         "their end; 120 bytes an entity"

@@ -173,6 +173,7 @@ def hand_made(**changes: Any) -> Scored:
             "failed": np.array([False, False]),
             "states": LAYOUT.zeros(1),
             "reasons": {1: [*reasons, Contribution(amount, -3.0)]},
+            "kept": np.zeros((2, 0), np.float32),
         }
         | changes
     )

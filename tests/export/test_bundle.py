@@ -64,10 +64,10 @@ def test_the_manifest_says_what_was_trained(
 def test_the_graphs_keep_the_contract(written: tuple[Path, Parity]) -> None:
     bundle = Bundle.load(written[0])
     model = onnx.load_from_string(bundle.model)
-    inputs = ["event_id", "event_time", "terminal", "amount", "state_int64", "state_float32"]
-    inputs += ["shared_terminal", "shared_account"]
+    inputs = ["event_id", "event_time", "amount", "state_int64", "state_float32"]
+    inputs += ["shared_terminal", "shared_terminal_lately", "shared_account"]
     assert [each.name for each in model.graph.input] == inputs
-    outputs = ["score", "duplicate", "late", "new_state_int64", "new_state_float32"]
+    outputs = ["score", "duplicate", "late", "kept", "new_state_int64", "new_state_float32"]
     assert [each.name for each in model.graph.output] == outputs
     assert [each.version for each in model.opset_import if each.domain == ""] == [20]
     for each in (*model.graph.input, *model.graph.output):

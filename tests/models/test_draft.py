@@ -190,7 +190,7 @@ def test_the_schema_must_have_what_the_scorer_reads(tmp_path: Path) -> None:
     usual = load_train_config(pack_folder("fraud")).scorer
     with pytest.raises(SchemaError) as told:
         check_pack(schema, usual)
-    for part in ("'terminal'", "counterparty", "entity_rates", "receiver", "riskstream data draft"):
+    for part in ("'terminal'", "entity_rates", "receiver", "riskstream data draft"):
         assert part in str(told.value)
     without = Schema(tuple(each for each in schema.fields if each.name != "fee"))
     with pytest.raises(SchemaError, match=r"no 'fee', which is read by the feature numbers"):

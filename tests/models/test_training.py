@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 from engine.additions import Labels
 from engine.errors import ConfigError, HistoryError
 from engine.knowledge import Knowledge
+from engine.shared import kept_column
 from models.config import TrainConfig
 from models.data import account_hashes, by_account, chunks, feature_table
 from models.periods import split
@@ -123,6 +126,8 @@ def test_the_feature_table_is_what_step_sees_event_by_event() -> None:
         events = {name: torch.from_numpy(own.values[name]) for name in scorer.inputs}
         shared = {name: torch.from_numpy(part) for name, part in knowledge.read(own).items()}
         made, _, states[account] = scorer.features(events, states[account], shared)
+        ratio = made[:, [each.name for each in scorer.outputs].index("ratio")].numpy()
+        own = replace(own, values={**own.values, kept_column("ratio"): ratio})
         knowledge.add_events(own, np.array([True]))
         known_ms = own.event_time_ms + 2 * DAY_MS
         knowledge.add_labels(Labels.of(SCHEMA, own, labels[row : row + 1], known_ms))
