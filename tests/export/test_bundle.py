@@ -18,7 +18,7 @@ from export.parity import Parity, check_parity, random_buckets
 from models.training import TrainedScorer
 from tests.models.tools import SCHEMA, planted_history, random_scorer, zeros
 
-MOST_NODES = 240
+MOST_NODES = 300
 
 
 @pytest.fixture(scope="module")
