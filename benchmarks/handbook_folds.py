@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from engine.columns import Columns
 from engine.decode import Decoder, Limits
@@ -32,6 +31,7 @@ from engine.history import History
 from models.config import TrainConfig, load_train_config
 from models.data import account_hashes, by_account, feature_table
 from models.evaluation import compromised, evaluate
+from models.evaluation.baselines import new_trees
 from models.features.base import DAY_MS
 from models.learner import Learner, Material, validation_logits
 from models.packs.registry import load_schema, pack_folder
@@ -195,9 +195,7 @@ def amounts(fold: Fold) -> Floats:
 
 def trees(fold: Fold, seed: int) -> Floats:
     """Gradient-boosted trees on the same columns, event by event."""
-    model = HistGradientBoostingClassifier(
-        max_iter=150, learning_rate=0.06, max_leaf_nodes=15, l2_regularization=5, random_state=seed
-    )
+    model = new_trees(seed)
     columns = fold.columns.numpy()
     model.fit(columns[fold.training], fold.labels[fold.training] > 0.5)
     found: Floats = model.predict_proba(columns[fold.judged])[:, 1].astype(np.float32)

@@ -173,13 +173,19 @@ def _of_event(
 def _of_label(quantity: Quantity, labels: Labels) -> NDArray[np.float32]:
     if quantity.source is not Source.LABEL:
         return np.zeros_like(labels.amount)
-    grown = {
-        Measure.COUNT: labels.known,
-        Measure.AMOUNT: labels.known * labels.amount,
-        Measure.POSITIVE: labels.positive,
-        Measure.NEGATIVE: labels.known - labels.positive,
-    }[quantity.measure]
-    return grown * _within(quantity, labels.amount, labels.kept)
+    return _grown(quantity.measure, labels) * _within(quantity, labels.amount, labels.kept)
+
+
+def _grown(measure: Measure, labels: Labels) -> NDArray[np.float32]:
+    match measure:
+        case Measure.COUNT:
+            return labels.known
+        case Measure.AMOUNT:
+            return labels.known * labels.amount
+        case Measure.POSITIVE:
+            return labels.positive
+        case Measure.NEGATIVE:
+            return labels.known - labels.positive
 
 
 def _within(

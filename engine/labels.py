@@ -18,7 +18,7 @@ from engine.additions import Labels, amounts_of
 from engine.columns import Columns, Reason, Reject
 from engine.label_decode import DecodedLabels, LabelDecoder
 from engine.schema import Schema
-from engine.shared import SharedEntity, kept_column, kept_features
+from engine.shared import SharedEntity, kept_column, kept_columns, kept_features
 
 _SHOWN = 60
 
@@ -62,7 +62,7 @@ class LabelReader:
         self._decoder = LabelDecoder(max_bytes, max_future_ms)
         takers = [each for each in shared if each.takes_labels]
         self._fields = sorted({each.field for each in takers})
-        self._kept = [kept_column(each) for each in kept_features(takers)]
+        self._kept = kept_features(takers)
         self._record = np.dtype(
             [
                 ("event_time_ms", "<i8"),
@@ -105,7 +105,7 @@ class LabelReader:
         for at, name in enumerate(self._fields):
             entries["entities"][:, at] = columns.values[name]
         for at, name in enumerate(self._kept):
-            entries["kept"][:, at] = columns.values[name]
+            entries["kept"][:, at] = columns.values[kept_column(name)]
         if positive is not None and known_ms is not None:
             found = ~np.isnan(positive)
             entries["found"][found] = np.where(positive[found] > 0.5, _FRAUD, _GENUINE)
@@ -169,7 +169,7 @@ class LabelReader:
             known_ms=decoded.known_ms[places],
             known=np.array([known for _, known, _ in kept], dtype=np.float32),
             positive=np.array([positive for _, _, positive in kept], dtype=np.float32),
-            kept={name: table["kept"][:, at] for at, name in enumerate(self._kept)},
+            kept=kept_columns(self._kept, table["kept"]),
         )
 
     def _load(self, entry: bytes) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from engine.graph import Graph
 from engine.knowledge import check_fields
 from engine.manifest import ReasonGroup, Thresholds
 from engine.runtime import ort
-from engine.shared import kept_column, kept_features
+from engine.shared import kept_columns, kept_features
 from engine.waves import waves
 
 
@@ -123,7 +123,7 @@ class Scorer:
         self._model = Graph(bundle.model, choice, threads)
         self._reasons = Graph(bundle.reasons, choice, threads)
         self.provider = self._model.provider
-        self._kept = [kept_column(each) for each in kept_features(self.manifest.shared)]
+        self._kept = kept_features(self.manifest.shared)
         check_fields(self.manifest.schema, self.manifest.shared)
         check_graphs(self.manifest, self._model, self._reasons)
 
@@ -190,7 +190,7 @@ class Scorer:
         """Return scored events with their kept features, which shared entities need of them."""
         if not self._kept:
             return columns
-        kept = {name: scored.kept[:, at] for at, name in enumerate(self._kept)}
+        kept = kept_columns(self._kept, scored.kept)
         return replace(columns, values={**columns.values, **kept})
 
     def decide(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:

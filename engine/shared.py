@@ -223,6 +223,13 @@ def kept_column(feature: str) -> str:
     return f"feature:{feature}"
 
 
+def kept_columns(
+    features: Iterable[str], values: NDArray[np.float32]
+) -> dict[str, NDArray[np.float32]]:
+    """Return kept features as :attr:`Columns.values` has them: from float32 ``[n, k]``."""
+    return {kept_column(name): values[:, at] for at, name in enumerate(features)}
+
+
 def _bound(value: Any) -> float | None:
     return None if value is None else float(value)
 

@@ -20,7 +20,7 @@ from engine.columns import Columns
 from engine.hashing import hash_strings
 from engine.knowledge import Knowledge
 from engine.schema import Schema
-from engine.shared import kept_column, kept_features
+from engine.shared import kept_columns, kept_features
 from engine.waves import waves
 from models.scorer import Scorer
 
@@ -142,11 +142,8 @@ class _Walk:
 
     def kept(self, rows: slice) -> dict[str, NDArray[np.float32]]:
         """Return what shared entities need of these rows' features."""
-        names = kept_features(self.scorer.shared)
-        made = self.made[rows].numpy()
-        return {
-            kept_column(name): made[:, at] for name, at in zip(names, self.scorer.kept, strict=True)
-        }
+        made = self.made[rows].numpy()[:, list(self.scorer.kept)]
+        return kept_columns(kept_features(self.scorer.shared), made)
 
     def _batch(self, rows: Tensor, shared: Mapping[str, Tensor]) -> None:
         own = self.owner[rows]

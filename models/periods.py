@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engine.errors import HistoryError
 from models.config import TRAINING_FILE, TrainConfig
 
-_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 
 #: What to do where a period lacks a kind of event.
 _ADVICE = {
@@ -55,10 +55,10 @@ class Bounds:
     def of(cls, first_ms: int, last_ms: int, config: TrainConfig) -> Bounds:
         """Return the bounds for a history from its first event to its last."""
         end = last_ms + 1
-        validate_from = end - round(config.validation_days * _DAY_MS)
+        validate_from = end - round(config.validation_days * DAY_MS)
         return cls(
-            train_from=first_ms + round(config.warm_up_days * _DAY_MS),
-            train_until=validate_from - round(config.label_delay_days * _DAY_MS),
+            train_from=first_ms + round(config.warm_up_days * DAY_MS),
+            train_until=validate_from - round(config.label_delay_days * DAY_MS),
             validate_from=validate_from,
             end=end,
         )
@@ -122,7 +122,7 @@ def _check_period(name: str, labels: NDArray[np.float32], bounds: tuple[int, int
 
 
 def _too_short(times: NDArray[np.int64], config: TrainConfig) -> str:
-    days = (int(times[-1]) - int(times[0])) / _DAY_MS
+    days = (int(times[-1]) - int(times[0])) / DAY_MS
     parts = {
         "warm_up_days": config.warm_up_days,
         "label_delay_days": config.label_delay_days,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.errors import ConfigError, HistoryError
 from engine.manifest import Thresholds
 from models.costs import Costs
+from models.ranking import last_of_ties, score_within
 
 #: The ways to choose: see :class:`ThresholdRule`.
 BUDGET, COST = "budget", "cost"
@@ -148,10 +149,10 @@ def thresholds_by_budget(
     ranked = scores[order]
     review = _at_budget(ranked, review_share)
     # an event's precision counts all those of the same score, so the last of a tie stands for it
-    precision = np.cumsum(labels[order]) / np.arange(1, len(ranked) + 1)
-    last = np.append(ranked[1:] < ranked[:-1], True)
-    enough = np.arange(1, len(ranked) + 1) >= _LEAST_DECLINED
-    good = np.flatnonzero(last & enough & (precision >= decline_precision) & (ranked >= review))
+    last = last_of_ties(ranked)
+    precision = np.cumsum(labels[order])[last] / (last + 1)
+    enough = last + 1 >= _LEAST_DECLINED
+    good = last[enough & (precision >= decline_precision) & (ranked[last] >= review)]
     tenth = _at_budget(ranked, review_share / 10)
     decline = float(ranked[good[-1]]) if len(good) else tenth
     return Thresholds(review=review, decline=max(review, decline))
@@ -181,7 +182,7 @@ def thresholds_by_cost(
     """
     order = np.argsort(-scores, kind="stable")
     ranked, odds = scores[order], fraud[order].astype(np.float64)
-    last = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))
+    last = last_of_ties(ranked)
     caught = np.cumsum(odds * amounts[order])[last]
     alerts = (last + 1).astype(np.float64)
     genuine = np.cumsum(1.0 - odds)[last]
@@ -200,8 +201,8 @@ def _at_budget(ranked: NDArray[np.float32], share: float) -> float:
     allowed = int(share * len(ranked))
     if allowed >= len(ranked):
         return float(ranked[-1])
-    above = ranked[:allowed][ranked[:allowed] > ranked[allowed]]
-    return float(above[-1]) if len(above) else _above(ranked)
+    found = score_within(ranked, allowed)
+    return _above(ranked) if found is None else found
 
 
 def _above(ranked: NDArray[np.float32]) -> float:

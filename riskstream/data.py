@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from engine.errors import ConfigError, HistoryError
+from engine.errors import ConfigError
 from models.config import load_train_config
 from models.packs.registry import find_pack, load_schema
 from riskstream.histories import open_history
@@ -26,6 +26,7 @@ from riskstream.options import (
     parse_time,
     print_json,
     settings_of,
+    writable,
 )
 
 if TYPE_CHECKING:
@@ -153,10 +154,8 @@ def _check_report(report: Path | None) -> None:
 def _write(path: Path, report: Report) -> None:
     from models.datacheck.page import page
 
-    try:
+    with writable("--report", path):
         path.write_text(page(report).html(), encoding="utf-8")
-    except OSError as error:
-        raise HistoryError(f"--report must be writable, however: {error}") from None
 
 
 def _print(report: Report, page: Path | None) -> None:

@@ -96,13 +96,18 @@ def evaluate(
             "folder with --bundle"
         )
     loaded = load_bundle(settings)
-    given = {"review_cost": review_cost, "fraud_loss_share": fraud_loss_share}
+    costs = costs_of(
+        loaded.manifest.training,
+        review_cost=review_cost,
+        fraud_loss_share=fraud_loss_share,
+        decline_cost=decline_cost,
+    )
     wanted = Wanted(
         file=file,
         period=Period(start, until),
         start_ms=parse_time("--from", start) or 0,
         how=Scoring(parse_duration("--labels-delay", labels_delay), baselines),
-        costs=costs_of(loaded.manifest.training, {**given, "decline_cost": decline_cost}),
+        costs=costs,
         scenario=scenario,
     )
     found = run(wanted, loaded, settings)
@@ -117,7 +122,7 @@ def evaluate(
     _tell(found, report)
 
 
-def costs_of(training: Mapping[str, Any], given: Mapping[str, float | None]) -> Costs:
+def costs_of(training: Mapping[str, Any], **given: float | None) -> Costs:
     """Return the costs of a bundle's training, with what the command line says over them."""
     config = training.get("config")
     known = {name: config[name] for name in given if name in config} if config else {}

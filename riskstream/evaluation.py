@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from engine.columns import Columns
 from engine.errors import HistoryError, SchemaError
 from engine.history import Chunk, History
 from engine.schema import Field, FieldType, Schema
-from engine.timing import GraphTime, time_graph
+from engine.timing import time_graph
 from models.costs import Costs
 from models.report import Page
 from riskstream.histories import Period, Scoring, labels_of, open_history, score_history
@@ -147,9 +147,10 @@ def judge_history(
     judged = judge(
         scored.scores, known, columns, schema=schema, keep=keep, scenario=scored.scenario
     )
+    labelled = keep & ~np.isnan(known)
     others = {
-        name: judge(scores, known, columns, schema=schema, keep=keep)
-        for name, scores in _baselines(scored, known, keep, bundle).items()
+        name: replace(judged, scores=scores)
+        for name, scores in _baselines(scored, known, labelled, bundle).items()
     }
     return judged, others
 
@@ -208,9 +209,9 @@ def _judged(columns: Columns, labels: Floats, start_ms: int) -> NDArray[np.bool_
 
 
 def _baselines(
-    scored: _Scored, labels: Floats, keep: NDArray[np.bool_], bundle: Bundle
+    scored: _Scored, labels: Floats, judged: NDArray[np.bool_], bundle: Bundle
 ) -> dict[str, Floats]:
-    """Return other models' scores of the events that are kept, ``[n]`` each; 0 for the others."""
+    """Return other models' scores of the events that are judged; float32 ``[judged]`` each."""
     if scored.features is None:
         return {}
     from models.evaluation.baselines import baselines
@@ -223,17 +224,13 @@ def _baselines(
         )
     times = scored.columns.event_time_ms
     training = (times >= period["from_ms"]) & (times <= period["to_ms"]) & ~np.isnan(labels)
-    found = baselines(scored.features, labels > 0.5, training, keep)
-    scores = {name: np.zeros(len(times), dtype=np.float32) for name in found}
-    for name, column in scores.items():
-        column[keep] = found[name]
-    return scores
+    return baselines(scored.features, labels > 0.5, training, judged)
 
 
 def _about(wanted: Wanted, bundle: Bundle, settings: Settings) -> About:
     from models.evaluation.report import About
 
-    provider, times = _times(bundle, settings)
+    provider, times = time_graph(bundle, settings.model.device, settings.model.threads)
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return About(
         manifest=bundle.manifest,
@@ -258,7 +255,3 @@ def _protocol(wanted: Wanted) -> tuple[str, ...]:
         "Events without a label are not judged, nor are those of cards known to be compromised: "
         "with a fraud from 14 days before the judged period on, from 8 days after it on.",
     )
-
-
-def _times(bundle: Bundle, settings: Settings) -> tuple[str, list[GraphTime]]:
-    return time_graph(bundle, settings.model.device, settings.model.threads)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engine.bundle import Bundle
-from engine.errors import ConfigError
+from engine.errors import ConfigError, HistoryError
 from models.packs.registry import pack_folder
 from streams.configuration import CONFIG_VARIABLE, load_settings
 from streams.settings import Settings
@@ -181,6 +181,20 @@ def make_folder(option: str, folder: Path) -> None:
         raise ConfigError(
             f"{option} must be a folder to write to, or one to make, however: {error}"
         ) from None
+
+
+@contextmanager
+def writable(option: str, path: Path) -> Iterator[None]:
+    """Make the folder of the file that an option names, for a block that writes the file.
+
+    Raises:
+        HistoryError: the folder cannot be made, or the file not be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise HistoryError(f"{option} must be writable, however: {error}") from None
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import typer
 
 from engine.columns import Reject
-from engine.errors import BundleError, ConfigError, HistoryError
+from engine.errors import BundleError, ConfigError
 from engine.hashing import event_ids
 from engine.history import History
 from engine.manifest import Manifest
@@ -37,6 +37,7 @@ from riskstream.options import (
     print_json,
     settings_of,
     tell_unused_labels,
+    writable,
 )
 
 
@@ -132,9 +133,9 @@ class _Results:
     def __enter__(self) -> _Results:
         with ExitStack() as files:
             if self._rejects_path is not None:
-                with _writable("--rejects", self._rejects_path):
+                with writable("--rejects", self._rejects_path):
                     self._rejects = files.enter_context(self._rejects_path.open("wb"))
-            with _writable("--out", self._output):
+            with writable("--out", self._output):
                 self._writer = pq.ParquetWriter(self._output, self._schema())
             files.callback(self._writer.close)
             self._files = files.pop_all()
@@ -216,12 +217,3 @@ class _Results:
             fields.append(("label", pa.float32()))
         fields += [(name, pa.float32()) for name in self._features]
         return pa.schema(fields)
-
-
-@contextmanager
-def _writable(option: str, path: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise HistoryError(f"{option} must be writable, however: {error}") from None

@@ -86,8 +86,12 @@ def thresholds(
     if output.resolve() == folder.resolve():
         raise ConfigError(f"--out must be another folder than the bundle's, however: {output}")
     make_folder("--out", output)
-    given = {"review_cost": review_cost, "fraud_loss_share": fraud_loss_share}
-    costs = costs_of(bundle.manifest.training, {**given, "decline_cost": decline_cost})
+    costs = costs_of(
+        bundle.manifest.training,
+        review_cost=review_cost,
+        fraud_loss_share=fraud_loss_share,
+        decline_cost=decline_cost,
+    )
     wanted = Wanted(
         file=data,
         period=Period(start, until),

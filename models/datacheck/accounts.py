@@ -90,11 +90,8 @@ def _hot(field: Field, found: str, share: float) -> Finding:
 def _example(source: Source, field: Field, at: int) -> str:
     if field is source.schema.account:
         return repr(source.events.accounts[at])
-    rejected = np.zeros(len(source), dtype=np.bool_)
-    rejected[[each.row for each in source.rejects]] = True
-    kept = np.flatnonzero(~rejected)
-    row = kept[np.argsort(source.file_time_ms[kept], kind="stable")[at]]
-    return repr(str(source.table.column(field.path)[int(row)].as_py()))
+    row = int(source.file_rows[at])
+    return repr(str(source.table.column(field.path)[row].as_py()))
 
 
 def _new(source: Source, field: Field, spans: Spans) -> float | None:

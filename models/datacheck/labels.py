@@ -12,11 +12,10 @@ from models.config import TrainConfig
 from models.datacheck.findings import Finding, Part, Severity, day, percent
 from models.datacheck.source import Source
 from models.datacheck.spans import Spans
-from models.periods import Bounds, split
+from models.periods import DAY_MS, Bounds, split
 from models.report import Table
 
-_DAY_MS = 86_400_000
-_WEEK_MS = 7 * _DAY_MS
+_WEEK_MS = 7 * DAY_MS
 
 _LEAST_FRAUDS = 100
 _LEAST_KNOWN = 0.05

@@ -24,7 +24,7 @@ def page(report: Report) -> Page:
             "events that can be read": f"{report.events:,}",
         },
     )
-    matters = [each for each in report.findings if each.severity in _SHOWN_FIRST]
+    matters = _matter(report.findings)
     matters.sort(key=lambda each: -each.severity.rank)
     page.section(
         "Findings",

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.columns import Reason
+from engine.columns import Reason, Reject
 from models.datacheck.findings import Finding, Part, Severity, percent
 from models.datacheck.source import Source
 from models.report import Table
@@ -21,11 +21,11 @@ _STEP, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 
 def check_rows(source: Source) -> Part:
     """Check for rows that are refused, by reason, and for duplicates."""
-    counts = Counter(each.reason for each in source.rejects)
-    rows = []
-    for reason, count in counts.most_common():
-        first = next(each for each in source.rejects if each.reason is reason)
-        rows.append((str(reason), count, count / len(source), first.row + 1, first.detail))
+    refused = _refused(source)
+    rows = [
+        (str(first.reason), count, count / len(source), first.row + 1, first.detail)
+        for first, count in refused
+    ]
     columns = (
         ("reason", "code"),
         ("rows", "count"),
@@ -34,24 +34,32 @@ def check_rows(source: Source) -> Part:
         "what is wrong there",
     )
     tables = {"rejected": Table(columns, rows)} if rows else {}
-    findings = _rejected(source, counts)
+    findings = _rejected(source, refused)
     if len(source.events):
         findings += [*_repeated_ids(source), *_identical(source)]
     return Part("Rows", findings, tables)
 
 
-def _rejected(source: Source, counts: Counter[Reason]) -> list[Finding]:
-    if not counts:
+def _refused(source: Source) -> list[tuple[Reject, int]]:
+    """Return the first row of each reason, and how many there are; the most frequent first."""
+    first: dict[Reason, Reject] = {}
+    for each in source.rejects:
+        first.setdefault(each.reason, each)
+    counts = Counter(each.reason for each in source.rejects)
+    return [(first[reason], count) for reason, count in counts.most_common()]
+
+
+def _rejected(source: Source, refused: list[tuple[Reject, int]]) -> list[Finding]:
+    if not refused:
         return [Finding("rejected", Severity.OK, f"all {len(source):,} rows can be read")]
     found = []
-    for reason, count in counts.most_common():
+    for first, count in refused:
         share = count / len(source)
-        first = next(each for each in source.rejects if each.reason is reason)
         found.append(
             Finding(
                 "rejected",
                 Severity.PROBLEM if share >= _MANY else Severity.WARNING,
-                f"{count:,} rows ({percent(share)}) are refused as {reason}; first, row "
+                f"{count:,} rows ({percent(share)}) are refused as {first.reason}; first, row "
                 f"{first.row + 1:,}: {first.detail}",
                 "correct these rows, or map another column with --field; they train nothing, and "
                 "a stream sends them to its dead letters",

@@ -33,6 +33,7 @@ class Source:
         rejects: the rows that cannot be read; ``row`` counts from 0 in the file, ascending.
         events: the others, sorted by time.
         labels: of the events; float32 ``[m]``, NaN where unknown.
+        file_rows: where the events stand in the file, from 0; int64 ``[m]``.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Source:
     rejects: list[Reject]
     events: Columns
     labels: NDArray[np.float32]
+    file_rows: NDArray[np.int64]
     _codes: dict[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -84,6 +86,7 @@ class Source:
             ],
             events=columns,
             labels=by_time[columns.rows],
+            file_rows=place[columns.rows],
         )
 
     def role(self, column: str) -> str:

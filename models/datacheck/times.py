@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from engine.columns import Reason
 from models.datacheck.findings import Finding, Part, Severity, day, percent
 from models.datacheck.source import Source
+from models.periods import DAY_MS
 from models.report import Table
 
-DAY_MS = 86_400_000
 _1990_MS = 631_152_000_000
 
 #: A day with less than this part of the events that its weekday usually has counts as a gap.

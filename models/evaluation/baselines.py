@@ -52,6 +52,13 @@ def baselines(
     }
 
 
+def new_trees(seed: int) -> Any:
+    """Return the gradient-boosted trees, not yet fitted."""
+    return HistGradientBoostingClassifier(
+        max_iter=150, learning_rate=0.06, max_leaf_nodes=15, l2_regularization=5, random_state=seed
+    )
+
+
 def _fitted(
     features: NDArray[np.float32], fraud: NDArray[np.bool_], seed: int
 ) -> Iterator[tuple[str, Any]]:
@@ -66,7 +73,4 @@ def _fitted(
     regression = make_pipeline(scale, LogisticRegression(max_iter=500))
     regression.fit(features[rows], fraud[rows], logisticregression__sample_weight=weights)
     yield "logistic regression", regression
-    trees = HistGradientBoostingClassifier(
-        max_iter=150, learning_rate=0.06, max_leaf_nodes=15, l2_regularization=5, random_state=seed
-    )
-    yield "gradient-boosted trees", trees.fit(features, fraud)
+    yield "gradient-boosted trees", new_trees(seed).fit(features, fraud)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.judged import Floats, Judged
+from models.ranking import last_of_ties
 
 _Z = 1.959964  # of a normal distribution, 2.5 % lie above it
 _DRAWS = 200
@@ -74,7 +75,7 @@ def weighted_ranking(
     Returns:
         NaN where the weights leave no fraud or no genuine event.
     """
-    last = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))
+    last = last_of_ties(ranked)
     hits = np.cumsum(weights * fraud)[last]
     false = np.cumsum(weights * ~fraud)[last]
     if hits[-1] == 0 or false[-1] == 0:

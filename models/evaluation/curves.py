@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.judged import Floats
+from models.ranking import last_of_ties
 
 #: A curve is drawn through at most so many points.
 _POINTS = 400
@@ -63,7 +64,7 @@ def precision_recall(scores: Floats, fraud: NDArray[np.bool_]) -> tuple[Floats, 
     if not fraud.any():
         return np.zeros(0), np.zeros(0)
     order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(scores[order]) < 0, True))
+    last = last_of_ties(scores[order])
     hits = np.cumsum(fraud[order])[last]
     recall, precision = hits / hits[-1], hits / (last + 1)
     kept = thinned(recall)
@@ -90,7 +91,7 @@ def alert_curve(
     if not fraud.any():
         return AlertCurve(empty, empty, None)
     order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(scores[order]) < 0, True))
+    last = last_of_ties(scores[order])
     per_day = (last + 1) / days
     kept = thinned(np.log(per_day))
     frauds = np.cumsum(fraud[order])[last][kept]

@@ -12,6 +12,7 @@ from engine.manifest import Thresholds
 from models.costs import Costs
 from models.evaluation.confidence import Interval, wilson
 from models.evaluation.judged import Judged
+from models.ranking import score_within
 from models.thresholds import thresholds_by_cost
 
 #: The numbers of alerts a day that are shown, as far as there are so many events.
@@ -89,10 +90,9 @@ def _budgets(judged: Judged, costs: Costs) -> Iterator[Alerts]:
         number = int(budget * judged.days)
         if number >= len(ranked):
             return
-        # not above the budget: where scores are equal, none of them
-        above = ranked[:number][ranked[:number] > ranked[number]]
-        if len(above):
-            yield alerts_of(judged, judged.scores >= above[-1], nothing, costs, float(above[-1]))
+        score = score_within(ranked, number)
+        if score is not None:
+            yield alerts_of(judged, judged.scores >= np.float32(score), nothing, costs, score)
 
 
 def alerts_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -103,17 +104,7 @@ def distribution_figure(judged: Judged, thresholds: Thresholds) -> Figure:
         for score, name in ((thresholds.review, "review"), (thresholds.decline, "decline")):
             at = _log_odds(score)
             if edges[0] <= at <= edges[-1]:
-                axes.axvline(at, color=INK, linewidth=1.0, linestyle="--")
-                axes.annotate(
-                    name,
-                    (at, 0.98),
-                    xycoords=("data", "axes fraction"),
-                    xytext=(4, 0),
-                    textcoords="offset points",
-                    va="top",
-                    fontsize=9,
-                    color=INK,
-                )
+                _mark(axes, at, name, "top")
         ticks = [each for each in _SCORES if edges[0] <= _log_odds(each) <= edges[-1]]
         axes.set_xticks([_log_odds(each) for each in ticks], [f"{100 * t:g} %" for t in ticks])
         axes.yaxis.set_major_formatter(_PERCENT)
@@ -142,17 +133,7 @@ def alerts_figure(judged: Judged, marks: Mapping[str, float]) -> Figure:
             axes.plot(found.per_day, found.amount, color=SERIES[1], label="their amounts")
         for name, per_day in marks.items():
             if per_day > 0:
-                axes.axvline(per_day, color=INK, linewidth=1.0, linestyle="--")
-                axes.annotate(
-                    name,
-                    (per_day, 0.02),
-                    xycoords=("data", "axes fraction"),
-                    xytext=(4, 0),
-                    textcoords="offset points",
-                    va="bottom",
-                    fontsize=9,
-                    color=INK,
-                )
+                _mark(axes, per_day, name, "bottom")
         axes.set(xscale="log", ylim=(0, 1.03), xlabel="alerts a day", ylabel="share found")
         axes.xaxis.set_major_formatter(_PLAIN)
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -164,6 +145,21 @@ def alerts_figure(judged: Judged, marks: Mapping[str, float]) -> Figure:
         draw(plot),
         "The share of the frauds found over the number of alerts a day.",
         "What a day's alerts find, if the highest scores are looked at.",
+    )
+
+
+def _mark(axes: Axes, x: float, name: str, where: Literal["top", "bottom"]) -> None:
+    """Draw a dashed line at ``x``, with its name at one of its ends."""
+    axes.axvline(x, color=INK, linewidth=1.0, linestyle="--")
+    axes.annotate(
+        name,
+        (x, 0.98 if where == "top" else 0.02),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va=where,
+        fontsize=9,
+        color=INK,
     )
 
 

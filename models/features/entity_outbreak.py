@@ -11,9 +11,7 @@ from torch import Tensor
 from engine.shared import SharedEntity
 from models.features.base import DAY_S, Context, FeatureResult, Output
 from models.features.entity import EntityFeature
-
-#: Evidence beyond it, either way, is no more certain.
-_MOST_EVIDENCE = 40.0
+from models.features.evidence import likely
 
 
 class EntityOutbreak(EntityFeature):
@@ -71,8 +69,7 @@ class EntityOutbreak(EntityFeature):
     def forward(self, context: Context, state: Mapping[str, Tensor]) -> FeatureResult:
         """See :meth:`models.features.base.Feature.forward`."""
         evidence = (context.shared[self.entity.input] * self.weights).sum(2)
-        shift = (evidence @ self.covered).clamp(-_MOST_EVIDENCE, _MOST_EVIDENCE)
-        likely = torch.exp(shift + self.prior)
-        now = likely @ self.active
-        past = likely @ (1.0 - self.active)
+        begun = likely(evidence @ self.covered, self.prior)
+        now = begun @ self.active
+        past = begun @ (1.0 - self.active)
         return FeatureResult((torch.log(now) - torch.log1p(past),), {})

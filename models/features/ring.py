@@ -102,7 +102,7 @@ class Ring(nn.Module):
             counterparty=counterparty.float(),
             counterparty_hash=counterparty,
             ring_amount=state["ring_amount"],
-            ring_counterparty=state.get("ring_counterparty", torch.zeros_like(held.float())),
+            ring_counterparty=self._ring_counterparty(state),
             ring_age_ms=torch.where(held, now_ms - state["ring_time"], _NEVER_MS),
             ring_held=held,
         )
@@ -134,6 +134,11 @@ class Ring(nn.Module):
             name: (value, state[name][:, :keep]) for name, value in newest.items()
         }
         return {**shifted, "last_time": context.now_ms, "events": context.earlier + 1.0}
+
+    def _ring_counterparty(self, state: Mapping[str, Tensor]) -> Tensor:
+        if self.fields.counterparty is None:
+            return torch.zeros_like(state["ring_amount"])
+        return state["ring_counterparty"]
 
     def _counterparty(self, events: Mapping[str, Tensor]) -> Tensor:
         if self.fields.counterparty is None:

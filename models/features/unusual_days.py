@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from engine.layout import StateField
 from models.features.base import DAY_MS, Context, Output, Pieces
 from models.features.days import Days
+from models.features.evidence import likely
 
 _HOURS = 24.0
-#: Evidence beyond it, either way, is no more certain.
-_MOST_EVIDENCE = 40.0
 
 
 class UnusualDays(nn.Module):
@@ -82,5 +81,4 @@ class UnusualDays(nn.Module):
         """Return the log-odds ``[B, 1]`` from each day's evidence ``[B, N]``."""
         age_days = age_ms.float() * (1.0 / DAY_MS)
         since = (age_days[:, None] < self.begins).float() @ evidence[:, :, None]
-        shift = since.clamp(-_MOST_EVIDENCE, _MOST_EVIDENCE)
-        return torch.log(torch.exp(shift + self.prior).sum(1))
+        return torch.log(likely(since, self.prior).sum(1))

@@ -94,7 +94,7 @@ class Figure:
     """A picture.
 
     Args:
-        svg: an ``<svg>`` element; see :func:`models.report.figures.to_svg`.
+        svg: an ``<svg>`` element; see :func:`models.report.figures.draw`.
         alt: what it shows, for those who cannot see it.
         caption: a sentence under it.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,10 +188,10 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_the_schema_must_have_what_the_scorer_reads(tmp_path: Path) -> None:
     schema, config = drafted(tmp_path, ROWS)
-    usual = load_train_config(pack_folder("fraud")).scorer
+    usual = replace(load_train_config(pack_folder("fraud")).scorer, counterparty="terminal")
     with pytest.raises(SchemaError) as told:
         check_pack(schema, usual)
-    for part in ("'terminal'", "entity_rates", "receiver", "riskstream data draft"):
+    for part in ("'terminal'", "counterparty", "entity_rates", "receiver", "riskstream data draft"):
         assert part in str(told.value)
     without = Schema(tuple(each for each in schema.fields if each.name != "fee"))
     with pytest.raises(SchemaError, match=r"no 'fee', which is read by the feature numbers"):
