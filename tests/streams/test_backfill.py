@@ -128,7 +128,9 @@ async def test_an_interrupted_backfill_changes_nothing_and_goes_on_where_it_was(
     first = len(loads)
     await asyncio.to_thread(state.backfill, file, **arguments)
     assert await generations.current() == 1
-    whole = -(-40 // 20) + sum(-(-n // 20) for n in (12, 40)) + 3_000 // 20
+    distinct = {"terminal": 12, "account": 40}
+    rings = [distinct[kind.field] for kind in manifest.shared]
+    whole = sum(-(-n // 20) for n in (40, *rings, 3_000))
     assert len(loads) - first == whole - (first - 1)
     stores = new_stores(stream.settings, manifest, 1)
     kept = [each async for each in stores.shared.every_ring("terminal")]
