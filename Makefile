@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+JOBS ?= 3
 SOURCES := engine models export streams riskstream tests benchmarks
 
 .PHONY: help demo test test-slow check lint format types imports bench handbook wheel clean
@@ -15,10 +16,10 @@ demo: $(VENV)/.serving  ## watch card payments being scored, on this machine
 	$(BIN)/riskstream demo
 
 test: $(VENV)/.development  ## run the tests; those on Apache Kafka need KAFKA_HOME, KAFKA_BOOTSTRAP or Docker
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
 
 test-slow: $(VENV)/.development  ## run the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile
 
 check: lint types imports test  ## everything that CI checks
 

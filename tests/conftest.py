@@ -20,6 +20,9 @@ from streams.embedded.valkey import EmbeddedValkey
 settings.register_profile("riskstream", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("riskstream")
 
+# A console keeps for good the width that it finds here when it is made; each test has its own.
+os.environ.pop("COLUMNS", None)
+
 
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
