@@ -116,14 +116,13 @@ def options() -> argparse.Namespace:
 
 def configuration(args: argparse.Namespace) -> TrainConfig:
     """Return the pack's settings with those that were given."""
-    config = load_train_config(pack_folder("fraud"))
+    config = load_train_config(pack_folder("fraud"), args.family)
     given = dict(each.split("=") for each in args.set)
     if "dropout" in given:
         scorer = replace(config.scorer, dropout=float(given.pop("dropout")))
         config = replace(config, scorer=scorer)
     changes = {name: type(getattr(config, name))(value) for name, value in given.items()}
-    config = config.changed(**changes)
-    return config.with_family(args.family) if args.family else config
+    return config.changed(**changes)
 
 
 def load(path: Path, config: TrainConfig) -> Table:

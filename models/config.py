@@ -5,13 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from engine.errors import BundleError, ConfigError
 from engine.manifest import ReasonGroup
 from engine.shared import SharedEntity
+from models.checks import check_family, check_keys, check_types
 from models.costs import Costs
 from models.thresholds import BUDGET, ThresholdRule
 
@@ -22,6 +23,11 @@ TRAINING_FILE = "training.toml"
 PRECISIONS = ("float32", "bfloat16")
 
 _COSTS = Costs()
+
+#: What a family may have of its own in its network, beside the cell's options.
+NETWORK_SETTINGS = ("hidden", "dropout", "members", "knots")
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 #: The group of reasons that stands for the cell's state.
 MEMORY_GROUP = "sequence"
@@ -78,6 +84,7 @@ class ScorerConfig:
     members: int = 1
 
     def __post_init__(self) -> None:
+        check_types(self, SCORER_FILE)
         if self.members < 1:
             raise ConfigError(
                 f"members must be 1 or more, however: {self.members}; change it in {SCORER_FILE}"
@@ -87,6 +94,11 @@ class ScorerConfig:
                 f"dropout must be at least 0 and below 1, however: {self.dropout}; "
                 f"change it in {SCORER_FILE}"
             )
+        if not isinstance(self.hidden, tuple) or any(not _is_width(each) for each in self.hidden):
+            raise ConfigError(
+                "hidden must be a list of whole numbers above 0, however: "
+                f"{self.hidden!r}; change it in {SCORER_FILE}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as the manifest holds it, which has the shared entities in a place apart."""
@@ -95,7 +107,7 @@ class ScorerConfig:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ScorerConfig:
         """Read it from TOML. Raises :class:`ConfigError`."""
-        check_keys(cls, raw, SCORER_FILE)
+        check_keys(_names(cls), raw, SCORER_FILE)
         values = dict(raw)
         try:
             values["features"] = tuple(Part.from_dict(each, "name") for each in raw["features"])
@@ -104,7 +116,7 @@ class ScorerConfig:
             values["omit"] = tuple(map(str, raw.get("omit", ())))
             values["shared"] = tuple(_entity(each) for each in raw.get("shared", ()))
             if "hidden" in raw:
-                values["hidden"] = tuple(raw["hidden"])
+                values["hidden"] = _as_tuple(raw["hidden"])
             return cls(**values)
         except KeyError as error:
             raise ConfigError(f"{SCORER_FILE} must have {error}, however: it is missing") from None
@@ -180,6 +192,7 @@ class TrainConfig:
     threads: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self, TRAINING_FILE)
         for names, (holds, rule) in _RULES.items():
             for name in names:
                 if not holds(getattr(self, name)):
@@ -206,13 +219,28 @@ class TrainConfig:
 
     def changed(self, **settings: Any) -> TrainConfig:
         """Return it with other settings. Raises :class:`ConfigError` for an unknown one."""
-        check_keys(type(self), settings, "the settings of a training")
+        check_keys(_names(type(self)), settings, "the settings of a training")
         return replace(self, **settings)
 
-    def with_family(self, family: str) -> TrainConfig:
-        """Return it with another family of cell, and that cell's default options."""
-        options = self.scorer.cell.options if family == self.scorer.cell.name else {}
-        return replace(self, scorer=replace(self.scorer, cell=Part(family, options)))
+    def with_family(self, family: str, own: Mapping[str, Any] = _NONE) -> TrainConfig:
+        """Return it with another family of cell, with that cell's default options.
+
+        Args:
+            family: its name.
+            own: settings of this family that replace the general ones: of a training, of its
+                network (:data:`NETWORK_SETTINGS`), and ``cell``, the options of the cell.
+
+        Raises:
+            ConfigError: there is no such family or setting, or one is out of its range.
+        """
+        check_family(family)
+        known = [*_names(type(self), "scorer"), *NETWORK_SETTINGS, "cell"]
+        check_keys(known, own, "the settings of a family")
+        usual = self.scorer.cell.options if family == self.scorer.cell.name else {}
+        cell = Part(family, _options(own.get("cell", usual)))
+        network = {name: _as_tuple(own[name]) for name in NETWORK_SETTINGS if name in own}
+        rest = {name: own[name] for name in own if name not in (*NETWORK_SETTINGS, "cell")}
+        return replace(self, scorer=replace(self.scorer, cell=cell, **network), **rest)
 
 
 _POSITIVE = ("epochs", "patience", "accounts", "steps", "validation_days", "learning_rate", "clip")
@@ -236,28 +264,64 @@ _RULES: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def load_train_config(folder: Path) -> TrainConfig:
+def load_train_config(folder: Path, family: str | None = None) -> TrainConfig:
     """Read a pack's ``scorer.toml`` and ``training.toml``.
+
+    Args:
+        folder: the pack's.
+        family: of the cell; None for the one that ``scorer.toml`` names. What ``training.toml``
+            has under ``[families.<family>]`` replaces the general settings.
 
     Raises:
         ConfigError: a file is missing, is not TOML, or has an unknown or a wrong setting.
     """
     scorer = ScorerConfig.from_dict(_read(folder / SCORER_FILE))
     raw = _read(folder / TRAINING_FILE)
-    if "scorer" in raw:
-        raise ConfigError(f"{TRAINING_FILE} must not have 'scorer': it stands in {SCORER_FILE}")
-    check_keys(TrainConfig, raw, TRAINING_FILE)
-    return TrainConfig(scorer=scorer, **raw)
+    own = raw.pop("families", {})
+    check_keys([*_names(TrainConfig, "scorer"), "families"], raw, TRAINING_FILE)
+    general = TrainConfig(scorer=scorer, **raw)
+    families = {name: _of_family(general, name, own[name]) for name in _tables(own)}
+    wanted = family or scorer.cell.name
+    return families.get(wanted) or general.with_family(wanted)
 
 
-def check_keys(cls: type[Any], raw: Mapping[str, Any], where: str) -> None:
-    """Raise :class:`ConfigError` if a key is not a field of the dataclass ``cls``."""
-    known = [each.name for each in fields(cls)]
-    for key in raw:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise ConfigError(f"{where} must only have known settings, however: {key!r}; {hint}")
+def _tables(own: Any) -> Mapping[str, Mapping[str, Any]]:
+    if isinstance(own, Mapping) and all(isinstance(each, Mapping) for each in own.values()):
+        return own
+    raise ConfigError(
+        f"families in {TRAINING_FILE} must be tables of settings, however: {own!r}; begin each "
+        "with a line such as [families.gru]"
+    )
+
+
+def _of_family(general: TrainConfig, family: str, own: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings of one family, whether it is the one to be trained or not."""
+    try:
+        return general.with_family(family, own)
+    except ConfigError as error:
+        raise ConfigError(
+            f"[families.{family}] in {TRAINING_FILE} must be valid, however: {error}"
+        ) from None
+
+
+def _options(raw: Any) -> Mapping[str, Any]:
+    if isinstance(raw, Mapping):
+        return raw
+    raise ConfigError(
+        f"cell must be a table of a cell's options, however: {raw!r}; write {{ size = 32 }}"
+    )
+
+
+def _is_width(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _as_tuple(raw: Any) -> Any:
+    return tuple(raw) if isinstance(raw, list) else raw
+
+
+def _names(cls: type[Any], without: str = "") -> list[str]:
+    return [each.name for each in fields(cls) if each.name != without]
 
 
 def _entity(raw: Mapping[str, Any]) -> SharedEntity:

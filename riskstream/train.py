@@ -102,17 +102,10 @@ def train(
 def _training_settings(
     folder: Path, epochs: int | None, seed: int | None, family: str | None
 ) -> TrainConfig:
-    """Return a pack's settings with what the command line says over them."""
+    """Return a pack's settings for a family, with what the command line says over them."""
     changes = {"epochs": epochs, "seed": seed}
-    settings = load_train_config(folder).changed(
-        **{name: value for name, value in changes.items() if value is not None}
-    )
-    if family is None:
-        return settings
-    from models.cells.registry import check_family
-
-    check_family(family)
-    return settings.with_family(family)
+    given = {name: value for name, value in changes.items() if value is not None}
+    return load_train_config(folder, family).changed(**given)
 
 
 def _labelled(history: History, file: Path) -> tuple[Columns, Floats]:

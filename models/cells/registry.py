@@ -11,6 +11,7 @@ from models.cells.base import Cell
 from models.cells.cnn import CnnCell
 from models.cells.gru import GruCell
 from models.cells.mlp import MlpCell
+from models.checks import check_family
 
 CELLS: dict[str, type[Cell]] = {
     "gru": GruCell,
@@ -21,15 +22,6 @@ CELLS: dict[str, type[Cell]] = {
 
 #: The most numbers a cell may carry: 16 KiB an account.
 MOST_STATE = 4096
-
-
-def check_family(family: str) -> None:
-    """Raise :class:`ConfigError` if there is no such family."""
-    if family not in CELLS:
-        raise ConfigError(
-            f"a cell's family must be one of {', '.join(CELLS)}, however: {family!r}; "
-            "change it in scorer.toml, or give another with --family"
-        )
 
 
 def build_cell(family: str, inputs: int, options: Mapping[str, Any]) -> Cell:
@@ -49,18 +41,19 @@ def build_cell(family: str, inputs: int, options: Mapping[str, Any]) -> Cell:
         if type(value) is not int or value < 1:
             raise ConfigError(
                 f"an option of a cell must be a whole number above 0, however: {name} of {family} "
-                f"is {value!r}; change it in scorer.toml"
+                f"is {value!r}; change it in scorer.toml or training.toml"
             )
     try:
         cell = CELLS[family](inputs=inputs, **options)
     except TypeError as error:
         raise ConfigError(
             f"the options of the cell {family} must be those it has, however: {error}; "
-            "change them in scorer.toml"
+            "change them in scorer.toml or training.toml"
         ) from None
     if cell.state_size > MOST_STATE:
         raise ConfigError(
             f"a cell must carry at most {MOST_STATE} numbers, however: with {dict(options)} "
-            f"{family} carries {cell.state_size}; change them in scorer.toml"
+            f"{family} carries {cell.state_size}; change them in scorer.toml or "
+            "training.toml"
         )
     return cell

@@ -217,11 +217,23 @@ def _training(time: Look) -> str:
         "validation_days": "the last days choose the epoch and the thresholds",
         "review_share": "the share of the events that can be reviewed",
     }
+    families: Mapping[str, dict[str, Any]] = usual.pop("families", {})
     lines = [
         f"{name} = {_toml(value)}" + (f"  # {notes[name]}" if name in notes else "")
         for name, value in usual.items()
     ]
-    return "\n".join([note, "", *lines]) + "\n"
+    return "\n".join([note, "", *lines, *map(_family, families.items())]) + "\n"
+
+
+def _family(settings: tuple[str, dict[str, Any]]) -> str:
+    """Return a table of what a family has of its own."""
+    name, own = settings
+    plain = {key: value for key, value in own.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in own.items() if isinstance(value, dict)}
+    blocks = [f"\n[families.{name}]", _lines(plain)] if plain else []
+    for key, value in tables.items():
+        blocks += [f"\n[families.{name}.{key}]", _lines(value)]
+    return "\n".join(blocks)
 
 
 def _usual(file: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,21 @@ def test_the_schema_must_have_what_the_scorer_reads(tmp_path: Path) -> None:
     ]
     with pytest.raises(SchemaError, match="must be of the type number"):
         check_pack(Schema(tuple(other)), config.scorer)
+
+
+def test_a_draft_has_each_familys_own_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = tmp_path / "usual"
+    shutil.copytree(pack_folder("fraud"), usual, ignore=shutil.ignore_patterns("demo", "bundle"))
+    (usual / "training.toml").write_text(
+        "epochs = 2\n[families.mlp]\nclip = 3.5\nhidden = [7, 5]\n[families.cnn.cell]\nsize = 9\n"
+    )
+    monkeypatch.setattr("models.draft.write.pack_folder", lambda _: usual)
+    drafted(tmp_path, ROWS)
+    mlp, cnn = (load_train_config(tmp_path, family) for family in ("mlp", "cnn"))
+    assert (mlp.epochs, mlp.clip, mlp.scorer.hidden) == (2, 3.5, (7, 5))
+    assert (cnn.clip, cnn.scorer.cell.options) == (1.0, {"size": 9})
 
 
 def test_a_pack_is_a_name_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConfigError, SchemaError
+from models.checks import FAMILIES as FAMILY_NAMES
 from models.config import load_train_config
 from models.packs.registry import load_schema, pack_folder, pack_names
 
@@ -73,7 +74,67 @@ def test_a_shared_entity_that_is_not_whole_is_refused(
         load_train_config(tmp_path)
 
 
-def test_another_family_takes_its_own_default_options() -> None:
-    config = load_train_config(pack_folder("fraud"))
-    assert config.with_family("mlp").scorer.cell.options == {}
-    assert config.with_family("gru") == config
+def pack_with(folder: Path, training: str) -> Path:
+    """A folder with the fraud pack's scorer and these settings of a training."""
+    folder.mkdir(exist_ok=True)
+    (folder / "scorer.toml").write_text((pack_folder("fraud") / "scorer.toml").read_text())
+    (folder / "training.toml").write_text(training)
+    return folder
+
+
+def test_another_family_takes_its_own_default_options(tmp_path: Path) -> None:
+    folder = pack_with(tmp_path, "epochs = 3")
+    assert load_train_config(folder, "mlp").scorer.cell.options == {}
+    assert load_train_config(folder, "gru") == load_train_config(folder)
+
+
+FAMILIES = """
+epochs = 3
+learning_rate = 1e-3
+[families.mlp]
+learning_rate = 3e-3
+hidden = [32]
+dropout = 0.25
+[families.gru.cell]
+size = 24
+"""
+
+
+def test_a_family_has_settings_of_its_own(tmp_path: Path) -> None:
+    folder = pack_with(tmp_path, FAMILIES)
+    mlp, gru, cnn = (load_train_config(folder, family) for family in ("mlp", "gru", "cnn"))
+    assert (mlp.epochs, mlp.learning_rate) == (3, 3e-3)
+    assert (mlp.scorer.hidden, mlp.scorer.dropout) == ((32,), 0.25)
+    assert (gru.learning_rate, gru.scorer.cell.options) == (1e-3, {"size": 24})
+    assert (cnn.learning_rate, cnn.scorer.hidden) == (1e-3, gru.scorer.hidden)
+    assert load_train_config(folder) == gru
+    told = mlp.to_dict()
+    assert (told["learning_rate"], told["scorer"]["hidden"]) == (3e-3, (32,))
+    assert "families" not in told
+
+
+@pytest.mark.parametrize(
+    ("training", "found"),
+    [
+        ("[families.lstm]\nepochs = 3", "must be one of gru, cnn, attention, mlp"),
+        ("[families.mlp]\nlearning_rat = 1e-3", r"families\.mlp.*did you mean 'learning_rate'"),
+        ("[families.mlp]\nscorer = 1", "known settings, however: 'scorer'"),
+        ("[families.mlp]\nepochs = 0", r"families\.mlp.*epochs must be above 0"),
+        ("[families.mlp]\nhidden = [0]", "hidden must be a list of whole numbers"),
+        ("[families.mlp]\nhidden = 64", "hidden must be a list of whole numbers"),
+        ("[families.gru]\ncell = 3", "cell must be a table"),
+        ("[families]\ngru = 3", "families .* must be tables"),
+        ("families = 3", "families .* must be tables"),
+        ("epochs = 'many'", "epochs must be a whole number, however: 'many'"),
+        ("epochs = 2.5", "epochs must be a whole number"),
+        ("learning_rate = true", "learning_rate must be a number"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_refused(training: str, found: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=found):
+        load_train_config(pack_with(tmp_path, training))
+
+
+def test_the_names_of_the_families_are_those_that_can_be_built() -> None:
+    cells = pytest.importorskip("models.cells.registry")
+    assert set(FAMILY_NAMES) == set(cells.CELLS)
