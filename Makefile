@@ -37,8 +37,11 @@ types: $(VENV)/.development  ## check the types
 imports: $(VENV)/.development  ## check that imports point one way
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.development  ## measure the worker's throughput
-	$(BIN)/python benchmarks/throughput.py
+BENCH ?=
+
+bench: $(VENV)/.development  ## measure riskstream beside its peers; BENCH="--quick" for a short run
+	$(PIP) install --quiet --editable '.[bench]' --constraint constraints.txt
+	$(BIN)/python -m benchmarks --out runs/benchmark $(BENCH)
 
 HANDBOOK ?= handbook-transactions.parquet
 

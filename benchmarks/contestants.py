@@ -1,0 +1,152 @@
+"""Who takes part: riskstream and its peers, each a process of its own on the same topic."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks.setup import ROOT, Bench
+from streams.embedded.worker import to_toml
+
+RISKSTREAM = "riskstream"
+#: With the bundle that comes with it: buckets of terminals and accounts, labels, alerts, reasons.
+DEFAULT = "riskstream, default bundle"
+ECHO = "echo"
+FAUST = "faust tutorial"
+QUIX = "quix streams"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One of those that take part.
+
+    Args:
+        name: what tables call it.
+        module: what runs; None for riskstream's worker.
+        batch: records taken at once, where that can be said.
+        python: what runs it.
+        settings: of riskstream's worker, beside those that every run has.
+    """
+
+    name: str
+    module: str | None
+    batch: int = 1024
+    python: Path = Path(sys.executable)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def start(self, bench: Bench, source: str, scores: str, group: str) -> Running:
+        """Start it on a topic of events; its scores go to a topic of their own."""
+        if self.module is None:
+            command = self._worker(bench, source, scores, group)
+        else:
+            command = self._peer(bench, source, scores, group)
+        log = bench.directory / f"{group}.log"
+        # What the environment says of riskstream is not for this run.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RISKSTREAM_")}
+        environment["PYTHONPATH"] = str(ROOT)
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+        return Running(process, log)
+
+    def _peer(self, bench: Bench, source: str, scores: str, group: str) -> list[str]:
+        options = {
+            "bootstrap": bench.bootstrap,
+            "state-url": bench.state_url,
+            "bundle": bench.bundle,
+            "directory": bench.directory,
+            "source": source,
+            "scores": scores,
+            "group": group,
+            "batch": self.batch,
+        }
+        said = [each for name, value in options.items() for each in (f"--{name}", str(value))]
+        return [str(self.python), "-m", str(self.module), *said]
+
+    def _worker(self, bench: Bench, source: str, scores: str, group: str) -> list[str]:
+        config = bench.directory / f"{group}.toml"
+        settings = {
+            "app.id": group,
+            "broker.bootstrap": bench.bootstrap,
+            "topics.transactions": source,
+            "topics.labels": f"{source}-labels",
+            "topics.scores": scores,
+            "topics.alerts": f"{scores}-alerts",
+            "topics.dead_letters": f"{scores}-dead-letters",
+            "state.url": bench.state_url,
+            "worker.web_port": 0,
+            **(_as_peers(bench) if self.name == RISKSTREAM else {}),
+            **self.settings,
+        }
+        config.write_text(to_toml(settings), encoding="utf-8")
+        return [str(self.python), "-m", "riskstream", "worker", "--config", str(config)]
+
+
+def _as_peers(bench: Bench) -> dict[str, Any]:
+    """Return the settings of a worker that does what the peers do: their model, and no alerts."""
+    thresholds = {"model.review_threshold": 1.0, "model.decline_threshold": 1.0}
+    return {"model.bundle": str(bench.bundle), **thresholds}
+
+
+class Running:
+    """A contestant's process; leaving the block ends it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise :class:`RuntimeError` where it has ended, with the end of its log."""
+        if self._process.poll() is not None:
+            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+            raise RuntimeError(f"it ended with {self._process.returncode}: {tail}")
+
+    def stop(self) -> None:
+        """End it as a deployment does, by SIGTERM."""
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def batch_loop(batch: int) -> Contestant:
+    """Return the hand-written loop with a batch size."""
+    return Contestant(f"batch loop {batch:,}", "benchmarks.peers.batch_loop", batch)
+
+
+def contestants(quix: Path | None) -> dict[str, Contestant]:
+    """Return all that have no variants, by name."""
+    every = [
+        Contestant(RISKSTREAM, None),
+        Contestant(DEFAULT, None),
+        Contestant(ECHO, "benchmarks.peers.echo"),
+        Contestant(FAUST, "benchmarks.peers.faust_tutorial"),
+    ]
+    if quix is not None:
+        every.append(Contestant(QUIX, "benchmarks.peers.quix", python=quix))
+    return {each.name: each for each in every}

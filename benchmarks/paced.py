@@ -1,0 +1,49 @@
+"""At a steady rate: how long an event waits for its score."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from benchmarks.contestants import Contestant
+from benchmarks.pacer import Paced
+from benchmarks.setup import ROOT, Bench
+
+RATES = (200.0, 1_000.0, 5_000.0)
+
+
+def run_paced(
+    bench: Bench,
+    contestant: Contestant,
+    rates: Sequence[float],
+    *,
+    group: str,
+    partitions: int,
+    seconds: float,
+    hot_share: float = 0.0,
+    accounts: int = 10_000,
+) -> list[Paced]:
+    """Publish at each rate to a topic of this run's own, and return the latencies."""
+    source, scores = f"paced-{group}", f"scores-{group}"
+    for topic in (source, scores):
+        bench.make_topic(topic, partitions)
+    out = bench.directory / f"{group}.json"
+    said = {
+        "bootstrap": bench.bootstrap,
+        "source": source,
+        "scores": scores,
+        "seconds": seconds,
+        "accounts": accounts,
+        "hot-share": hot_share,
+        "out": out,
+    }
+    options = [each for name, value in said.items() for each in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "benchmarks.pacer", *options, "--rates", *map(str, rates)]
+    limit_s = 90 + len(rates) * (seconds + 20)
+    with contestant.start(bench, source, scores, group) as running:
+        pacing = subprocess.run(command, check=False, cwd=ROOT, timeout=limit_s)
+        running.check()
+    pacing.check_returncode()
+    return [Paced(**each) for each in json.loads(out.read_text())]

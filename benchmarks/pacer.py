@@ -1,0 +1,183 @@
+"""A process that publishes events at a steady rate and reads the scores that come of them.
+
+    python -m benchmarks.pacer --help
+
+An event's latency is from the moment it is handed to the client to the moment its score is read,
+so what the generator itself is late by is no part of it; that is told beside it. Generator and
+reader are two threads of librdkafka's client, tuned to hold nothing back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+import orjson
+from confluent_kafka import Consumer, Producer
+from numpy.typing import NDArray
+
+from benchmarks.traffic import payments
+
+_WARM_UP_S = 2.0
+_AFTER_S = 5.0
+_READY_WITHIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Paced:
+    """What came of one rate.
+
+    Args:
+        rate: events a second that were wanted.
+        achieved: that were published.
+        late_p99_ms: how late the generator was.
+        sent, missing: events that count, and those without a score within five seconds.
+        p50_ms, p99_ms, p999_ms, worst_ms: from publishing to reading the score.
+    """
+
+    rate: float
+    achieved: float
+    late_p99_ms: float
+    sent: int
+    missing: int
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+    worst_ms: float
+
+    @property
+    def kept_pace(self) -> bool:
+        """Whether the generator published as fast as it should."""
+        return self.achieved >= 0.98 * self.rate
+
+
+class Reader:
+    """Notes when each score is read."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"{topic}-reader",
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+            }
+        )
+        self._consumer.subscribe([topic])
+        self._stop = Event()
+        self._thread = Thread(target=self._read, daemon=True)
+        self.found: dict[str, float] = {}
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        self._thread.join()
+        self._consumer.close()
+
+    def _read(self) -> None:
+        while not self._stop.is_set():
+            message = self._consumer.poll(0.1)
+            if message is None or message.error():
+                continue
+            at_s = time.perf_counter()
+            self.found.setdefault(orjson.loads(message.value())["event_id"], at_s)
+
+
+class Generator:
+    """Publishes events at a steady rate."""
+
+    def __init__(self, bootstrap: str, topic: str, accounts: int, hot_share: float) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "partitioner": "murmur2_random",
+                "linger.ms": 0,
+                "acks": "all",
+            }
+        )
+        self._topic, self._accounts, self._hot_share = topic, accounts, hot_share
+
+    def send(self, n: int, rate: float, prefix: str) -> tuple[NDArray[np.float64], list[bytes]]:
+        """Publish ``n`` events; return when each was handed over and was due, and its account.
+
+        Returns:
+            Float64 ``[n, 2]``: seconds of the performance counter; and ``n`` keys.
+        """
+        records = payments(n, self._accounts, prefix=prefix, hot_share=self._hot_share)
+        times = np.empty((n, 2))
+        start_s = time.perf_counter() + 0.01
+        for at, record in enumerate(records):
+            due_s = start_s + at / rate
+            self._producer.poll(0)
+            while (now_s := time.perf_counter()) < due_s:
+                time.sleep(due_s - now_s)
+            times[at] = now_s, due_s
+            self._producer.produce(self._topic, key=record.key, value=record.value)
+        self._producer.flush(10)
+        return times, [record.key or b"" for record in records]
+
+
+def measure(generator: Generator, reader: Reader, rate: float, seconds: float) -> Paced:
+    """Publish at a rate, and return the latencies once all scores are there."""
+    prefix = f"{rate:g}-{time.time_ns()}-"
+    n, warm = round(rate * (seconds + _WARM_UP_S)), round(rate * _WARM_UP_S)
+    times, keys = generator.send(n, rate, prefix)
+    names = [f"{prefix}{at}" for at in range(n)]
+    deadline_s = time.perf_counter() + _AFTER_S
+    while time.perf_counter() < deadline_s and not all(map(reader.found.__contains__, names)):
+        time.sleep(0.05)
+    counted = [at for at in range(warm, n) if keys[at] != b"hot"]
+    latencies = [
+        reader.found[names[at]] - times[at, 0] for at in counted if names[at] in reader.found
+    ]
+    p50, p99, p999 = np.percentile(np.array(latencies) * 1000, [50, 99, 99.9]).tolist()
+    span_s = times[-1, 0] - times[warm, 0]
+    return Paced(
+        rate=rate,
+        achieved=(n - 1 - warm) / span_s,
+        late_p99_ms=float(np.percentile(times[warm:, 0] - times[warm:, 1], 99) * 1000),
+        sent=len(counted),
+        missing=len(counted) - len(latencies),
+        p50_ms=p50,
+        p99_ms=p99,
+        p999_ms=p999,
+        worst_ms=max(latencies) * 1000,
+    )
+
+
+def wait_until_scored(generator: Generator, reader: Reader) -> None:
+    """Publish an event now and then until one has a score."""
+    end_s = time.perf_counter() + _READY_WITHIN_S
+    while not reader.found:
+        if time.perf_counter() > end_s:
+            raise TimeoutError(f"no event had a score within {_READY_WITHIN_S:g} s")
+        generator.send(1, 1000, f"ready-{time.time_ns()}-")
+        time.sleep(0.2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("bootstrap", "source", "scores"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--rates", type=float, nargs="+", required=True)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--accounts", type=int, default=10_000)
+    parser.add_argument("--hot-share", type=float, default=0.0)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    reader = Reader(given.bootstrap, given.scores)
+    generator = Generator(given.bootstrap, given.source, given.accounts, given.hot_share)
+    wait_until_scored(generator, reader)
+    found = [measure(generator, reader, rate, given.seconds) for rate in given.rates]
+    reader.close()
+    given.out.write_text(json.dumps([asdict(each) for each in found]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The results as Markdown: medians of the repetitions, and how far these lie apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+from typing import Any
+
+from benchmarks.contestants import RISKSTREAM
+
+Row = Sequence[str]
+
+
+def to_markdown(found: dict[str, Any]) -> str:
+    """Return all that was measured."""
+    parts = [_head(found)]
+    if "flat" in found:
+        parts.append(_flat(found["flat"], found["plan"]))
+    if "paced" in found:
+        parts.append(_paced(found["paced"], found["plan"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(found: dict[str, Any]) -> str:
+    machine, versions = found["machine"], found["versions"]
+    return (
+        "# Benchmark\n\n"
+        f"{found['broker']}, {machine['cores']} cores ({machine['processor']}, "
+        f"{machine['memory_gb']:g} GB) shared by broker, store, load and contestant; load average "
+        f"before {machine['load_before']:.1f}; Python {machine['python']}, "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        + f". Taken in {found['took_s'] / 60:.0f} minutes."
+    )
+
+
+def _flat(runs: dict[str, list[dict[str, Any]]], plan: dict[str, Any]) -> str:
+    own = _middle(runs.get(RISKSTREAM, []), "events_per_s")
+    rows = []
+    for name, each in runs.items():
+        if not each:
+            rows.append((name, "failed", *[""] * 5))
+            continue
+        speed = _middle(each, "events_per_s")
+        ratio = own / speed if own else 0.0
+        differences = [one["largest_difference"] for one in each]
+        worst = "" if None in differences else f"{max(differences):.0e}"
+        rows.append(
+            (
+                name,
+                f"{speed:,.0f} ({_range(each, 'events_per_s', ',.0f')})",
+                f"{ratio:.2f}",
+                f"{_middle(each, 'cpu_us'):.1f} ({_range(each, 'cpu_us', '.1f')})",
+                f"{_middle(each, 'peak_mb'):,.0f}",
+                f"{_middle(each, 'first_score_s'):.1f}",
+                worst,
+            )
+        )
+    head = (
+        "",
+        "events/s",
+        "riskstream is faster by",
+        "CPU, µs an event",
+        "peak memory, MB",
+        "first score, s",
+        "largest difference from the core's scores",
+    )
+    return (
+        f"## Flat out\n\nA backlog of {plan['events']:,} events of {plan['accounts']:,} accounts "
+        f"in {plan['partitions']} partitions, at most {plan['limit_s']:g} s of it; medians (lowest "
+        f"to highest) of {plan['repetitions']} repetitions in turn.\n\n" + _table(head, rows)
+    )
+
+
+def _paced(runs: dict[str, list[list[dict[str, Any]]]], plan: dict[str, Any]) -> str:
+    rows = []
+    for name, repetitions in runs.items():
+        if not repetitions:
+            continue
+        for at, rate in enumerate(one["rate"] for one in repetitions[0]):
+            some = [each[at] for each in repetitions]
+            kept = all(one["achieved"] >= 0.98 * rate for one in some)
+            rows.append(
+                (
+                    name,
+                    f"{rate:,.0f}",
+                    *(f"{_middle(some, key):.1f}" for key in ("p50_ms", "p99_ms", "p999_ms")),
+                    f"{max(one['worst_ms'] for one in some):.0f}",
+                    f"{_middle(some, 'late_p99_ms'):.1f}" + ("" if kept else ", pace not kept"),
+                    f"{sum(one['missing'] for one in some)}",
+                )
+            )
+    rows.sort(key=lambda row: float(row[1].replace(",", "")))
+    head = ("", "events/s", "p50", "p99", "p99.9", "worst", "generator late, p99", "unanswered")
+    return (
+        f"## At a steady pace\n\nFrom publishing an event to reading its score, ms; "
+        f"{plan['seconds']:g} s at each rate, medians of {plan['repetitions']} repetitions in turn "
+        "(the worst of all).\n\n" + _table(head, rows)
+    )
+
+
+def _table(head: Row, rows: Iterable[Row]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _middle(runs: Sequence[dict[str, Any]], key: str) -> float:
+    return median(each[key] for each in runs) if runs else 0.0
+
+
+def _range(runs: Sequence[dict[str, Any]], key: str, form: str) -> str:
+    show: Callable[[float], str] = lambda value: format(value, form)  # noqa: E731
+    values = [each[key] for each in runs]
+    return f"{show(min(values))} to {show(max(values))}"

@@ -1,0 +1,86 @@
+"""Card payments made up for measuring, and the scores that they must get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import orjson
+from confluent_kafka import Producer
+
+from engine.bundle import Bundle
+from engine.decode import Decoder
+from engine.device import Device
+from engine.records import Record
+from engine.scorer import Scorer
+from engine.waves import index_accounts
+
+_CHUNK = 20_000
+
+
+def payments(
+    n: int, accounts: int, *, prefix: str = "", hot_share: float = 0.0, seed: int = 0
+) -> list[Record]:
+    """Make up ``n`` card payments, a second apart, the accounts drawn evenly.
+
+    Args:
+        n: how many.
+        accounts: how many cards there are.
+        prefix: of the events' ids.
+        hot_share: how much of the traffic is one account's, ``hot``.
+        seed: of every choice.
+    """
+    rng = np.random.default_rng(seed)
+    cards = [str(each) for each in rng.integers(0, accounts, n).tolist()]
+    hot = (rng.random(n) < hot_share).tolist()
+    places = rng.integers(0, 2 * accounts, n).tolist()
+    amounts = np.round(rng.lognormal(3.5, 0.8, n), 2).tolist()
+    times = (np.datetime64("2026-01-01") + np.arange(n).astype("timedelta64[s]")).tolist()
+    records = []
+    for at, (card, place, amount, moment) in enumerate(
+        zip(cards, places, amounts, times, strict=True)
+    ):
+        account = "hot" if hot[at] else card
+        event = {
+            "transaction_id": f"{prefix}{at}",
+            "time": moment.isoformat() + "Z",
+            "card_id": account,
+            "terminal_id": str(place),
+            "amount": amount,
+        }
+        records.append(Record(account.encode(), orjson.dumps(event)))
+    return records
+
+
+def publish(bootstrap: str, topic: str, records: Iterable[Record]) -> None:
+    """Publish records, each in its key's partition, and return once all are acknowledged."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "partitioner": "murmur2_random",
+            "linger.ms": 20,
+            "queue.buffering.max.messages": 2_000_000,
+        }
+    )
+    for record in records:
+        producer.produce(topic, key=record.key, value=record.value)
+    if producer.flush(120):
+        raise TimeoutError(f"the broker did not take all records of {topic}")
+
+
+def expected(bundle: Path, records: Sequence[Record]) -> dict[str, float]:
+    """Return the score of each event by its id, as the core gives it."""
+    loaded = Bundle.load(bundle)
+    scorer = Scorer(loaded, Device.CPU)
+    decoder = Decoder(loaded.manifest.schema)
+    columns = decoder.decode([each.value for each in records], 2**60).columns
+    names, index = index_accounts(columns.accounts)
+    states = scorer.layout.zeros(len(names))
+    scores: list[float] = []
+    for start in range(0, len(columns), _CHUNK):
+        here = np.arange(start, min(start + _CHUNK, len(columns)))
+        scored = scorer.score(columns.take(here), states, index[here])
+        states = scored.states
+        scores += scored.scores.tolist()
+    return dict(zip(columns.event_ids, scores, strict=True))
