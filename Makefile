@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 3
 SOURCES := engine models export streams riskstream tests benchmarks
 
-.PHONY: help demo test test-slow check lint format types imports bench handbook wheel clean
+.PHONY: help demo test test-slow check lint format types imports bench handbook evaluate wheel clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ HANDBOOK ?= handbook-transactions.parquet
 handbook: $(VENV)/.development  ## compare the stream with the core on the Handbook's transactions
 	$(BIN)/python benchmarks/handbook_stream.py --data $(HANDBOOK)
 	$(BIN)/python benchmarks/handbook_stream.py --data $(HANDBOOK) --backfill
+
+evaluate: $(VENV)/.development  ## judge every family on the Handbook's test folds; goes on where it was
+	$(BIN)/python -m benchmarks.evaluate --data $(HANDBOOK)
 
 wheel: $(VENV)/.development  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

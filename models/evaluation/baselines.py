@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,16 @@ from engine.errors import HistoryError
 _GENUINE = 200_000
 
 
+LOGISTIC, TREES = "logistic regression", "gradient-boosted trees"
+
+
 def baselines(
     features: NDArray[np.float32],
     fraud: NDArray[np.bool_],
     training: NDArray[np.bool_],
     judged: NDArray[np.bool_],
     seed: int = 0,
+    names: Sequence[str] = (LOGISTIC, TREES),
 ) -> dict[str, NDArray[np.float32]]:
     """Return other models' scores of the judged events, by name: float32 ``[judged]`` each.
 
@@ -35,6 +39,7 @@ def baselines(
         fraud: whether each is fraud ``[n]``.
         training, judged: which events train them, and which they score; bool ``[n]``.
         seed: of every random choice.
+        names: which of them.
 
     Raises:
         HistoryError: the training events lack a kind of label.
@@ -46,9 +51,10 @@ def baselines(
             f"period, however: of its {int(training.sum()):,} labelled events in the file "
             f"{int((fraud & training).sum()):,} are frauds; give the whole history"
         )
+    known = features[training], fraud[training]
     return {
-        name: model.predict_proba(features[judged])[:, 1].astype(np.float32)
-        for name, model in _fitted(features[training], fraud[training], seed)
+        name: _FIT[name](*known, seed).predict_proba(features[judged])[:, 1].astype(np.float32)
+        for name in names
     }
 
 
@@ -59,9 +65,7 @@ def new_trees(seed: int) -> Any:
     )
 
 
-def _fitted(
-    features: NDArray[np.float32], fraud: NDArray[np.bool_], seed: int
-) -> Iterator[tuple[str, Any]]:
+def _fit_logistic(features: NDArray[np.float32], fraud: NDArray[np.bool_], seed: int) -> Any:
     rng = np.random.default_rng(seed)
     genuine = np.flatnonzero(~fraud)
     drawn = rng.choice(genuine, min(len(genuine), _GENUINE), replace=False)
@@ -70,7 +74,15 @@ def _fitted(
     scale = QuantileTransformer(
         n_quantiles=min(200, len(rows)), output_distribution="normal", random_state=seed
     )
-    regression = make_pipeline(scale, LogisticRegression(max_iter=500))
-    regression.fit(features[rows], fraud[rows], logisticregression__sample_weight=weights)
-    yield "logistic regression", regression
-    yield "gradient-boosted trees", new_trees(seed).fit(features, fraud)
+    model = make_pipeline(scale, LogisticRegression(max_iter=500))
+    return model.fit(features[rows], fraud[rows], logisticregression__sample_weight=weights)
+
+
+def _fit_trees(features: NDArray[np.float32], fraud: NDArray[np.bool_], seed: int) -> Any:
+    return new_trees(seed).fit(features, fraud)
+
+
+_FIT: dict[str, Callable[[NDArray[np.float32], NDArray[np.bool_], int], Any]] = {
+    LOGISTIC: _fit_logistic,
+    TREES: _fit_trees,
+}
