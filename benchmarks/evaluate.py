@@ -58,7 +58,7 @@ def main(given: Sequence[str]) -> int:
         table = load(args, pack.scorer, results)
         print(line("", "fold", list(FIGURES.values())))
         for each in contenders:
-            run(each, missing[each.name], results, table)
+            run(each, missing[each.name], results, table, not args.no_graphs)
     for each in contenders:
         summarize(each.name, results)
     written = path.with_suffix(".md")
@@ -77,6 +77,7 @@ def options(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--back-days", type=int, default=90, help="of training")
     parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 8))
     parser.add_argument("--out", type=Path, help="table and figures, without the suffix")
+    parser.add_argument("--no-graphs", action="store_true", help="export and time no graphs")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="of the families: a setting"
     )
@@ -139,12 +140,15 @@ def load(args: argparse.Namespace, scorer: ScorerConfig, results: Results) -> Ta
     return table
 
 
-def run(contender: Contender, missing: Sequence[str], results: Results, table: Table) -> None:
+def run(
+    contender: Contender, missing: Sequence[str], results: Results, table: Table, graphs: bool
+) -> None:
     """Run the missing folds, and keep each as soon as it is judged."""
     for start in missing:
         figures = judged(contender, fold_of(table, start, results.facts["back_days"]))
         own = results.contenders[contender.name]
-        own["graph"] = own["graph"] or dict(contender.graph())
+        if graphs and not own["graph"]:
+            own["graph"] = dict(contender.graph())
         results.add(contender.name, start, figures)
         cells = [shown(figures[each], each) for each in FIGURES]
         print(line(contender.name, start, cells), flush=True)

@@ -113,8 +113,9 @@ def transactions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("graphs", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_evaluation_goes_on_where_it_was(
-    transactions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    graphs: bool, transactions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def evaluated(models: Sequence[str], *more: str) -> tuple[str, dict[str, Any]]:
         out = ("--data", str(transactions), "--out", str(tmp_path / "found"))
@@ -123,12 +124,12 @@ def test_an_evaluation_goes_on_where_it_was(
         raw = orjson.loads((tmp_path / "found.json").read_bytes())
         return capsys.readouterr().out, raw["contenders"]
 
-    settings = ("--set", "epochs=1", "hidden=[16]")
+    settings = (*([] if graphs else ["--no-graphs"]), "--set", "epochs=1", "hidden=[16]")
     told, first = evaluated(["mlp", "amount"], *settings)
     assert " features: " in told
     mlp, amount = first["mlp"], first["amount alone"]
     assert mlp["settings"]["epochs"] == 1
-    assert mlp["graph"]["us_per_event"].keys() == {"1", "64", "256"}
+    assert mlp["graph"].get("us_per_event", {}).keys() == ({"1", "64", "256"} if graphs else set())
     assert mlp["folds"]["2018-07-11"]["auc_roc"] > 0.5
     assert 0 <= mlp["folds"]["2018-07-11"]["calibration_error"] < 0.2
     assert amount["folds"]["2018-07-11"]["calibration_error"] is None
