@@ -139,8 +139,8 @@ class TrainConfig:
         warm_up_days, label_delay_days, validation_days: see above.
         epochs: the most passes over the training events.
         patience: stop after this many epochs without a better average precision.
-        accounts: accounts in a batch.
-        steps: events of each account in a batch; gradients go back no further.
+        windows: windows in a batch (:mod:`models.sampling`).
+        steps: events of a window; gradients go back no further.
         negatives: the share of the genuine events that is drawn, anew each epoch; those drawn
             weigh its inverse, so that the scores stay probabilities.
         learning_rate, weight_decay: of AdamW (Loshchilov & Hutter, 2019, arXiv:1711.05101).
@@ -148,7 +148,7 @@ class TrainConfig:
         clip: the largest norm of the gradient.
         average: the decay of the moving average of the weights, which is the model that is kept.
         feature_dropout: the share of the features that an account does not see, drawn anew for
-            each of its chunks.
+            each of its windows.
         label_smoothing, focal: see :func:`models.objective.weighted_loss`.
         precision: of the network while it learns, ``float32`` or ``bfloat16``; weights, loss and
             the model that is kept are float32.
@@ -170,8 +170,8 @@ class TrainConfig:
     validation_days: float = 8.0
     epochs: int = 10
     patience: int = 3
-    accounts: int = 128
-    steps: int = 48
+    windows: int = 512
+    steps: int = 8
     negatives: float = 0.25
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
@@ -243,7 +243,7 @@ class TrainConfig:
         return replace(self, scorer=replace(self.scorer, cell=cell, **network), **rest)
 
 
-_POSITIVE = ("epochs", "patience", "accounts", "steps", "validation_days", "learning_rate", "clip")
+_POSITIVE = ("epochs", "patience", "windows", "steps", "validation_days", "learning_rate", "clip")
 
 #: What must hold of which settings of a training, and how it is said.
 _RULES: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {

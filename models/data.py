@@ -161,71 +161,33 @@ class Chunk:
     Args:
         rows: rows of the history, int64 ``[A, T]``; 0 where there is no event.
         valid: where there is one, bool ``[A, T]``.
-        first: whether the chunk begins its accounts' histories.
     """
 
     rows: Tensor
     valid: Tensor
-    first: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The steps ``start`` to ``stop`` of a group of accounts, int64 ``[A]``; A may be 0."""
-
-    group: NDArray[np.int64]
-    start: int
-    stop: int
-
-
-def windows(
-    histories: Histories,
-    accounts: int,
-    steps: int,
-    rng: np.random.Generator | None,
-    share: tuple[int, int] = (0, 1),
-) -> list[Window]:
-    """Cut the histories into windows, each group of accounts from its beginning to its end.
+def walks(histories: Histories, accounts: int, steps: int) -> Iterator[Iterator[Chunk]]:
+    """Yield, for each group of accounts, its chunks from the histories' beginning to their end.
 
     Accounts of like length are grouped, so that little is padding.
 
     Args:
         histories: the rows by account.
         accounts: how many accounts a group has, at most.
-        steps: how many events of each a window has, at most.
-        rng: shuffles the groups; None leaves them in order.
-        share: ``(rank, size)``: every ``size``-th group, from the ``rank``-th on. All ranks get
-            equally many windows, some of them past their accounts' ends.
+        steps: how many events of each a chunk has, at most.
     """
-    rank, size = share
-    lengths = histories.lengths
-    noise = 1.0 if rng is None else rng.uniform(0.85, 1.15, len(lengths))
-    by_length = np.argsort(lengths * noise, kind="stable")
-    groups = [by_length[at : at + accounts] for at in range(0, len(by_length), accounts)]
-    if rng is not None:
-        rng.shuffle(groups)
-    found = []
-    for at in range(0, len(groups), size):
-        together = groups[at : at + size]
-        own = together[rank] if rank < len(together) else by_length[:0]
-        longest = max(int(lengths[group].max()) for group in together)
-        for start in range(0, longest, steps):
-            found.append(Window(own, start, min(start + steps, longest)))
-    return found
+    order = np.argsort(histories.lengths, kind="stable")
+    for at in range(0, len(order), accounts):
+        group = order[at : at + accounts]
+        longest = int(histories.lengths[group].max())
+        starts = range(0, longest, steps)
+        yield (_chunk(histories, group, range(at, min(at + steps, longest))) for at in starts)
 
 
-def chunk_of(histories: Histories, window: Window) -> Chunk:
-    """Return the rows of a window."""
-    place = np.arange(window.start, window.stop)[None, :]
-    valid = place < histories.lengths[window.group][:, None]
-    index = np.where(valid, histories.starts[window.group][:, None] + place, 0)
+def _chunk(histories: Histories, group: NDArray[np.int64], steps: range) -> Chunk:
+    place = np.arange(steps.start, steps.stop)[None, :]
+    valid = place < histories.lengths[group][:, None]
+    index = np.where(valid, histories.starts[group][:, None] + place, 0)
     rows = np.where(valid, histories.order[index], 0)
-    return Chunk(torch.from_numpy(rows), torch.from_numpy(valid), window.start == 0)
-
-
-def chunks(
-    histories: Histories, accounts: int, steps: int, rng: np.random.Generator | None
-) -> Iterator[Chunk]:
-    """Yield the chunks of :func:`windows`, whose arguments these are."""
-    for window in windows(histories, accounts, steps, rng):
-        yield chunk_of(histories, window)
+    return Chunk(torch.from_numpy(rows), torch.from_numpy(valid))

@@ -1,4 +1,4 @@
-"""The epochs of a training: sequences of events in, better weights out.
+"""The epochs of a training: windows of events in, better weights out.
 
 The encoding of the features has no weights, so it is made once, not in each epoch. The random
 choices of an epoch depend on the seed, the epoch's number and the process's rank alone: a training
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.config import TrainConfig
-from models.data import Histories, Window, chunk_of, windows
+from models.data import Chunk, Histories, walks
 from models.objective import weighted_loss
 from models.periods import Periods
+from models.sampling import batches, cut, starting_states
 from models.schedule import learning_rate_at, momentum_at
 from models.scorer import Scorer
 
@@ -85,16 +86,15 @@ class Learner:
     def epoch(self) -> float:
         """Go over the training events once. Returns the mean loss."""
         rng = self._seeded()
-        self.scorer.train()
         drawn = self._drawn(rng)
-        plan = windows(self._taught, self.config.accounts, self.config.steps, rng)
-        losses, h = [], torch.zeros(0)
-        for at, window in enumerate(plan):
+        windows = cut(self._taught, self.config.steps, rng)
+        states = starting_states(self.averaged, windows, self._encoded, self.material.fresh)
+        plan = batches(windows.with_any(drawn.numpy() > 0), self.config.windows, rng)
+        self.scorer.train()
+        losses = []
+        for at, places in enumerate(plan):
             self._set_schedule((self.epochs + at / len(plan)) / self.config.epochs)
-            if window.start == 0:
-                h = self._no_state(window)
-            loss, h = self._learn(window, h, drawn)
-            losses += [] if loss is None else [loss]
+            losses.append(self._learn(windows.chunk(places), states[places], drawn))
         self.epochs += 1
         return float(torch.stack(losses).mean())
 
@@ -121,21 +121,14 @@ class Learner:
             group["lr"] = self.config.learning_rate * learning_rate_at(done, self.config.rise)
             group["betas"] = (momentum_at(done, self.config.rise), group["betas"][1])
 
-    def _no_state(self, window: Window) -> Tensor:
-        return torch.zeros(len(window.group), self.scorer.cell.state_size)
-
-    def _learn(self, window: Window, h: Tensor, drawn: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Take one step. Returns the loss (None if nothing was learnt) and the state after."""
-        chunk = chunk_of(self._taught, window)
+    def _learn(self, chunk: Chunk, h: Tensor, drawn: Tensor) -> Tensor:
+        """Take one step, from the cell's state ``h [A, state_size]``. Returns the loss."""
         valid = chunk.valid & self.material.fresh[chunk.rows]
         weight = drawn[chunk.rows] * valid
         chosen = weight > 0
-        learns = bool(chosen.any())
-        with torch.set_grad_enabled(learns), self._precision():
+        with self._precision():
             encoded = drop_columns(self._encoded[chunk.rows], self.config.feature_dropout)
-            inputs, h = self.scorer.encoded_sequence(encoded, h, valid)
-            if not learns:
-                return None, h
+            inputs, _ = self.scorer.encoded_sequence(encoded, h, valid)
             logits = self.scorer.head.members(inputs[chosen])
         loss = weighted_loss(
             logits,
@@ -149,7 +142,7 @@ class Learner:
         nn.utils.clip_grad_norm_(self.scorer.parameters(), self.config.clip)
         self.optimizer.step()
         self._average()
-        return loss.detach(), h.detach()
+        return loss.detach()
 
     def _precision(self) -> AbstractContextManager[Any]:
         wanted = self.config.precision == "bfloat16"
@@ -195,14 +188,13 @@ def validation_logits(scorer: Scorer, material: Material) -> NDArray[np.float32]
 def _logits(scorer: Scorer, material: Material, encoded: Tensor) -> NDArray[np.float32]:
     wanted = torch.from_numpy(material.periods.validation)
     logits = torch.zeros(len(wanted))
-    h = torch.zeros(0)
     with torch.inference_mode():
-        for window in windows(material.histories, _WIDE, _LONG, None):
-            chunk = chunk_of(material.histories, window)
-            if chunk.first:
-                h = torch.zeros(len(chunk.rows), scorer.cell.state_size)
-            valid = chunk.valid & material.fresh[chunk.rows]
-            inputs, h = scorer.encoded_sequence(encoded[chunk.rows], h, valid)
-            chosen = chunk.valid & wanted[chunk.rows]
-            logits[chunk.rows[chosen]] = scorer.head(inputs[chosen])[:, 0]
+        for walk in walks(material.histories, _WIDE, _LONG):
+            h = torch.zeros(0)
+            for chunk in walk:
+                h = h if len(h) else torch.zeros(len(chunk.rows), scorer.cell.state_size)
+                valid = chunk.valid & material.fresh[chunk.rows]
+                inputs, h = scorer.encoded_sequence(encoded[chunk.rows], h, valid)
+                chosen = chunk.valid & wanted[chunk.rows]
+                logits[chunk.rows[chosen]] = scorer.head(inputs[chosen])[:, 0]
     return logits[wanted].numpy()

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from engine.columns import Columns
 from engine.errors import ConfigError
-from models.data import account_hashes, by_account, chunk_of, windows
+from models.data import account_hashes, by_account, walks
 from models.learner import Learner, Material, Periods, drop_columns, encode, validation_logits
 from models.objective import weighted_loss
 from models.schedule import learning_rate_at, momentum_at
@@ -27,7 +27,7 @@ def history() -> tuple[Columns, NDArray[np.float32]]:
 def learner_of(history: tuple[Columns, NDArray[np.float32]], **settings: object) -> Learner:
     """A learner on random features, one of which tells the frauds; the last fifth validates."""
     columns, labels = history
-    config = train_config(accounts=8, steps=10, **settings)
+    config = train_config(**{"windows": 8, "steps": 10, **settings})
     torch.manual_seed(config.seed)
     scorer = Scorer(SCHEMA, config.scorer)
     features = torch.from_numpy(
@@ -212,22 +212,19 @@ def test_smoothed_labels_are_reached_short_of_certainty() -> None:
     assert min(losses) == losses[1]
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_the_shares_of_the_windows_are_all_of_them(size: int) -> None:
-    histories = by_account(np.random.default_rng(0).integers(0, 30, 500))
-    shares = [
-        windows(histories, 4, 5, np.random.default_rng(7), (rank, size)) for rank in range(size)
-    ]
-    assert len({len(share) for share in shares}) == 1
-    assert len({tuple(each.start for each in share) for share in shares}) == 1
-    rows = [
-        int(row)
-        for share in shares
-        for window in share
-        for chunk in [chunk_of(histories, window)]
-        for row in chunk.rows[chunk.valid]
-    ]
-    assert sorted(rows) == list(range(500))
+def test_a_walk_goes_over_every_event_once_and_in_order() -> None:
+    accounts = np.random.default_rng(0).integers(0, 30, 500)
+    histories = by_account(accounts)
+    seen = []
+    for walk in walks(histories, 4, 5):
+        own = [chunk.rows[chunk.valid] for chunk in walk]
+        steps = [part.tolist() for part in own]
+        assert all(accounts[row] in accounts[steps[0]] for part in steps for row in part)
+        seen += [row for part in steps for row in part]
+    assert sorted(seen) == list(range(500))
+    for account in range(30):
+        own_rows = [row for row in seen if accounts[row] == account]
+        assert own_rows == sorted(own_rows)
 
 
 @pytest.mark.parametrize(
