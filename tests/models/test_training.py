@@ -12,7 +12,7 @@ from engine.errors import ConfigError, HistoryError
 from engine.knowledge import Knowledge
 from engine.shared import kept_column
 from models.config import TrainConfig
-from models.data import account_hashes, by_account, chunks, feature_table
+from models.data import account_hashes, by_account, feature_table
 from models.periods import split
 from models.scorer import Scorer
 from models.training import TrainedScorer, train
@@ -132,17 +132,3 @@ def test_the_feature_table_is_what_step_sees_event_by_event() -> None:
         known_ms = own.event_time_ms + 2 * DAY_MS
         knowledge.add_labels(Labels.of(SCHEMA, own, labels[row : row + 1], known_ms))
         torch.testing.assert_close(table.columns[row], made[0])
-
-
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_chunks_hold_each_event_once_and_in_order(shuffled: bool) -> None:
-    rng = np.random.default_rng(0)
-    owner = rng.integers(0, 30, 500)
-    histories = by_account(owner)
-    seen: dict[int, list[int]] = {}
-    for chunk in chunks(histories, 7, 5, rng if shuffled else None):
-        for rows, valid in zip(chunk.rows.numpy(), chunk.valid.numpy(), strict=True):
-            for row in rows[valid].tolist():
-                seen.setdefault(int(owner[row]), []).append(row)
-    assert sum(map(len, seen.values())) == 500
-    assert all(rows == np.flatnonzero(owner == own).tolist() for own, rows in seen.items())
