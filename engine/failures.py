@@ -48,6 +48,7 @@ def set_aside(decoded: Decoded, scored: Scored) -> tuple[Decoded, Scored]:
         late=scored.late[keep],
         failed=scored.failed[keep],
         kept=scored.kept[keep],
+        outputs=None if scored.outputs is None else scored.outputs[keep],
         reasons={moved[place]: found for place, found in scored.reasons.items()},
     )
     every = sorted([*decoded.rejects, *rejects], key=lambda each: each.row)

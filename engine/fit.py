@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.errors import BundleError
 from engine.graph import Graph
-from engine.manifest import Manifest
+from engine.manifest import PARAMETER_PREFIX, Manifest
 from engine.shared import kept_features
 
 
@@ -13,14 +13,16 @@ def check_graphs(manifest: Manifest, model: Graph, reasons: Graph) -> None:
     states = [f"state_{dtype}" for dtype in manifest.state.sizes]
     fields = [field.name for field in manifest.schema.streamed]
     shared = [each.input for each in manifest.shared]
+    shared += [f"{PARAMETER_PREFIX}{name}" for name in manifest.parameters]
     for graph, what in ((model, "model"), (reasons, "reasons")):
         strange = sorted(set(graph.inputs) - {*states, *fields, *shared})
         if strange:
             raise BundleError(
-                f"the inputs of the {what} graph must be the manifest's fields, states and "
-                f"shared entities, however: {strange}; export the bundle again"
+                f"the inputs of the {what} graph must be the manifest's fields, states, "
+                f"shared entities and parameters, however: {strange}; export the bundle again"
             )
     needed = {"score", "duplicate", "late", *(f"new_{name}" for name in states)}
+    needed |= {"outputs"} if manifest.outputs else set()
     needed |= {"kept"} if kept_features(manifest.shared) else set()
     missing = sorted(needed - set(model.outputs))
     if missing or "contributions" not in reasons.outputs:
@@ -35,6 +37,8 @@ def _check_shapes(manifest: Manifest, model: Graph, reasons: Graph) -> None:
     shapes: dict[str, list[int]] = {"contributions": [len(manifest.reasons)]}
     if manifest.features:
         shapes["features"] = [len(manifest.features)]
+    if manifest.outputs:
+        shapes["outputs"] = [len(manifest.outputs)]
     if kept := kept_features(manifest.shared):
         shapes["kept"] = [len(kept)]
     for dtype, size in manifest.state.sizes.items():

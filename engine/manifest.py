@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Self
 
+from engine.decisions import DECISION_NAMES, LEVELS, Rule, Thresholds
 from engine.errors import BundleError, SchemaError
 from engine.layout import StateLayout
 from engine.schema import Schema
 from engine.shared import SharedEntity
+
+__all__ = ["Manifest", "ReasonGroup", "Rule", "Thresholds"]
 
 #: The version of the manifest's format. A bundle of another one is refused.
 FORMAT = 1
@@ -20,23 +23,11 @@ MODEL_FILE = "model.onnx"
 REASONS_FILE = "reasons.onnx"
 MANIFEST_FILE = "manifest.json"
 
+#: Every input of the graph that is a parameter has a name that begins so.
+PARAMETER_PREFIX = "parameter_"
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """From which score on an event is reviewed, and from which it is declined.
-
-    Both are probabilities; ``review <= decline``.
-    """
-
-    review: float
-    decline: float
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.review <= self.decline <= 1.0:
-            raise BundleError(
-                "the thresholds must satisfy 0 <= review <= decline <= 1, however: "
-                f"review={self.review}, decline={self.decline}"
-            )
+#: In what the reasons of a probability are counted.
+LOG_ODDS = "log_odds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +47,11 @@ class ReasonGroup:
 class Manifest:
     """A bundle's manifest. ``training``, ``metrics`` and ``versions`` are for people.
 
-    ``features`` names the columns that the reasons graph gives as ``features``.
+    ``features`` names the columns that the reasons graph gives as ``features``; ``outputs`` the
+    values that the scoring graph gives beside the score; ``parameters`` the numbers that it takes
+    beside the event, each with its default. Where there are ``rules``, these decide and not the
+    thresholds. ``decisions`` are named in the order of rising risk; ``reasons_in`` says what the
+    contributions of the reasons are counted in.
     """
 
     name: str
@@ -70,9 +65,21 @@ class Manifest:
     reasons: tuple[ReasonGroup, ...]
     shared: tuple[SharedEntity, ...] = ()
     features: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    decisions: tuple[str, ...] = DECISION_NAMES
+    reasons_in: str = LOG_ODDS
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.decisions) != LEVELS or len(set(self.decisions)) != LEVELS:
+            raise BundleError(
+                f"a bundle must have {LEVELS} different decisions, in the order of rising risk, "
+                f"however: {self.decisions}"
+            )
 
     @property
     def stored_digest(self) -> str:
@@ -104,11 +111,27 @@ class Manifest:
                 "decline": self.thresholds.decline,
             },
             "reasons": [{"name": each.name, "text": each.text} for each in self.reasons],
+            **self._beyond_a_score(),
             "training": dict(self.training),
             "metrics": dict(self.metrics),
             "versions": dict(self.versions),
             "files": dict(files),
         }
+
+    def _beyond_a_score(self) -> dict[str, Any]:
+        """Return what only a bundle has that gives more than a score and its two thresholds."""
+        said: dict[str, Any] = {}
+        if self.outputs:
+            said["outputs"] = list(self.outputs)
+        if self.parameters:
+            said["parameters"] = dict(self.parameters)
+        if self.rules:
+            said["rules"] = [each.to_dict() for each in self.rules]
+        if self.decisions != DECISION_NAMES:
+            said["decisions"] = list(self.decisions)
+        if self.reasons_in != LOG_ODDS:
+            said["reasons_in"] = self.reasons_in
+        return said
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
@@ -131,6 +154,13 @@ class Manifest:
                 reasons=tuple(ReasonGroup(**each) for each in raw["reasons"]),
                 shared=tuple(SharedEntity.from_dict(each) for each in raw["shared"]),
                 features=tuple(map(str, raw.get("features", ()))),
+                outputs=tuple(map(str, raw.get("outputs", ()))),
+                parameters={
+                    str(name): float(value) for name, value in raw.get("parameters", {}).items()
+                },
+                rules=tuple(Rule.from_dict(each) for each in raw.get("rules", ())),
+                decisions=tuple(map(str, raw.get("decisions", DECISION_NAMES))),
+                reasons_in=str(raw.get("reasons_in", LOG_ODDS)),
                 training=dict(raw["training"]),
                 metrics=dict(raw["metrics"]),
                 versions=dict(raw["versions"]),

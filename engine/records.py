@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from engine.columns import Columns, Reject
 from engine.hashing import event_ids
-from engine.scorer import DECISIONS, Scored, Scorer
-
-_NAMES = tuple(str(decision) for decision in DECISIONS)
+from engine.scorer import Scored, Scorer
 
 #: How many hex digits of a bundle's digest a record carries.
 DIGEST_SHOWN = 12
@@ -54,7 +52,10 @@ class Times:
 
 
 class Score(msgspec.Struct, gc=False, frozen=True):
-    """What is published of every event; times are in milliseconds since 1970."""
+    """What is published of every event; times are in milliseconds since 1970.
+
+    ``outputs`` is there where the bundle has outputs.
+    """
 
     score_id: str
     event_id: str
@@ -70,6 +71,7 @@ class Score(msgspec.Struct, gc=False, frozen=True):
     published_ms: int
     received_ms: int
     scored_ms: int
+    outputs: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Encoder:
@@ -80,6 +82,9 @@ class Encoder:
 
     def __init__(self, scorer: Scorer) -> None:
         manifest = scorer.manifest
+        self._decider = scorer.decider
+        self._decisions, self._outputs = manifest.decisions, manifest.outputs
+        self._reasons_in = manifest.reasons_in
         self._amount = manifest.schema.amount
         self._model = {
             "model": manifest.name,
@@ -97,13 +102,14 @@ class Encoder:
             columns.accounts,
             columns.event_time_ms.tolist(),
             _rounded(scored.scores),
-            [_NAMES[each] for each in scored.decisions.tolist()],
+            [self._decisions[each] for each in scored.decisions.tolist()],
             scored.duplicate.tolist(),
             scored.late.tolist(),
             *(repeat(each, n) for each in self._model.values()),
             times.published.tolist(),
             repeat(times.received, n),
             repeat(times.scored, n),
+            self._named(scored),
             strict=True,
         )
         return [
@@ -144,11 +150,48 @@ class Encoder:
             "account": columns.accounts[place],
             "event_time_ms": int(columns.event_time_ms[place]),
             "score": scores[place],
-            "decision": DECISIONS[scored.decisions[place]],
+            "decision": self._decisions[scored.decisions[place]],
             "late": bool(scored.late[place]),
             "amount": self._amount_of(columns, place),
-            "reasons": _reasons(scored, place),
+            **self._beyond(scored, place),
+            "reasons": self._reasons(scored, place),
         }
+
+    def _named(self, scored: Scored) -> Iterable[dict[str, float] | msgspec.UnsetType]:
+        """Return the outputs of each event by name."""
+        if scored.outputs is None:
+            return repeat(msgspec.UNSET, len(scored.scores))
+        rows = np.round(scored.outputs.astype(np.float64), 7).tolist()
+        return [dict(zip(self._outputs, row, strict=True)) for row in rows]
+
+    def _beyond(self, scored: Scored, place: int) -> dict[str, Any]:
+        """Return what only a bundle with outputs or rules says of an alert."""
+        said: dict[str, Any] = {}
+        if scored.outputs is not None:
+            row = np.round(scored.outputs[place].astype(np.float64), 7).tolist()
+            said["outputs"] = dict(zip(self._outputs, row, strict=True))
+        if self._decider.rules:
+            said["rules"] = [
+                {
+                    "name": rule.name,
+                    "text": rule.text,
+                    "value": round(value, 7),
+                    "limit": rule.limit,
+                }
+                for rule, value in self._decider.fired(scored.scores, scored.outputs, place)
+            ]
+        return said
+
+    def _reasons(self, scored: Scored, place: int) -> list[dict[str, str | float]]:
+        return [
+            {
+                "group": each.group.name,
+                "text": each.group.text,
+                self._reasons_in: round(each.log_odds, 3),
+            }
+            for each in scored.reasons[place]
+            if each.log_odds > 0
+        ]
 
     def _amount_of(self, columns: Columns, place: int) -> float | None:
         if self._amount is None:
@@ -181,14 +224,6 @@ def _event(value: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {"event_text": value.decode("utf-8", "replace")}
     return {"event": orjson.Fragment(value)}
-
-
-def _reasons(scored: Scored, place: int) -> list[dict[str, str | float]]:
-    return [
-        {"group": each.group.name, "text": each.group.text, "log_odds": round(each.log_odds, 3)}
-        for each in scored.reasons[place]
-        if each.log_odds > 0
-    ]
 
 
 def _rounded(scores: NDArray[np.float32]) -> list[float]:

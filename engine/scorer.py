@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -12,31 +11,26 @@ from numpy.typing import NDArray
 
 from engine.bundle import Bundle
 from engine.columns import Columns
+from engine.decisions import DECISIONS, Decider, Decision, check_names, limited
 from engine.device import Device, choose, count_gpus
 from engine.errors import BundleError
 from engine.fit import check_graphs
 from engine.graph import Graph
 from engine.knowledge import check_fields
-from engine.manifest import ReasonGroup, Thresholds
+from engine.manifest import PARAMETER_PREFIX, ReasonGroup, Thresholds
 from engine.runtime import ort
 from engine.shared import kept_columns, kept_features
 from engine.waves import waves
 
-
-class Decision(StrEnum):
-    """What to do with an event, in the order of rising risk."""
-
-    APPROVE = "approve"
-    REVIEW = "review"
-    DECLINE = "decline"
-
-
-DECISIONS = tuple(Decision)
+__all__ = ["DECISIONS", "Contribution", "Decision", "Scored", "Scorer"]
 
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """How far a group of features moved the score, in log-odds; more than 0 is towards risk."""
+    """How far a group of features moved the score; more than 0 is towards risk.
+
+    In log-odds, or in what the bundle counts its reasons in.
+    """
 
     group: ReasonGroup
     log_odds: float
@@ -48,7 +42,7 @@ class Scored:
 
     Args:
         scores: calibrated probabilities; float32 ``[n]``.
-        decisions: indices into :data:`DECISIONS`; int64 ``[n]``.
+        decisions: places among the bundle's decisions; int64 ``[n]``.
         duplicate: whether the account has seen the event's id before; bool ``[n]``.
         late: whether the event is far older than its account's last; bool ``[n]``.
         failed: whether the graph gave a score or a state that is no finite number, so that the
@@ -59,6 +53,7 @@ class Scored:
         kept: what shared entities need of the columns that the model made of each event
             (:func:`engine.shared.kept_features`); float32 ``[n, k]``.
         features: all these columns, where they were asked for; float32 ``[n, f]``.
+        outputs: what the graph gives beside the score, where it does; float32 ``[n, k]``.
     """
 
     scores: NDArray[np.float32]
@@ -70,6 +65,7 @@ class Scored:
     reasons: Mapping[int, Sequence[Contribution]]
     kept: NDArray[np.float32]
     features: NDArray[np.float32] | None = None
+    outputs: NDArray[np.float32] | None = None
 
     @staticmethod
     def concatenate(parts: Sequence[Scored]) -> Scored:
@@ -81,6 +77,7 @@ class Scored:
             for place, found in each.reasons.items()
         }
         features = [each.features for each in parts if each.features is not None]
+        outputs = [each.outputs for each in parts if each.outputs is not None]
         return Scored(
             scores=np.concatenate([each.scores for each in parts]),
             decisions=np.concatenate([each.decisions for each in parts]),
@@ -91,6 +88,7 @@ class Scored:
             reasons=reasons,
             kept=np.concatenate([each.kept for each in parts]),
             features=np.concatenate(features) if features else None,
+            outputs=np.concatenate(outputs) if outputs else None,
         )
 
 
@@ -102,9 +100,12 @@ class Scorer:
         device: where it runs.
         threads: how many CPU threads one run of the graph may use.
         thresholds: instead of the bundle's.
+        parameters: instead of the bundle's, by name.
+        limits: of the bundle's rules, instead of their own, by the rules' names.
 
     Raises:
         BundleError: the graphs cannot be loaded or do not fit the manifest.
+        ConfigError: a parameter or a rule that is named is none of the bundle's.
     """
 
     def __init__(
@@ -113,11 +114,15 @@ class Scorer:
         device: Device = Device.AUTO,
         threads: int = 1,
         thresholds: Thresholds | None = None,
+        parameters: Mapping[str, float] | None = None,
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.layout = bundle.manifest.state
         self.thresholds = thresholds or bundle.manifest.thresholds
+        self.decider = _decider(bundle, self.thresholds, limits or {})
+        self._parameters = _parameters(bundle, parameters or {})
         choice = choose(device, ort.get_available_providers(), count_gpus())
         self.device_line = choice.line
         self._model = Graph(bundle.model, choice, threads)
@@ -154,8 +159,11 @@ class Scorer:
         late = np.empty(n, dtype=np.bool_)
         failed = np.empty(n, dtype=np.bool_)
         inputs = {**columns.values, **(shared or {})}
+        inputs |= {name: np.full(n, value) for name, value in self._parameters.items()}
         kept = np.empty((n, len(self._kept)), dtype=np.float32)
         features = self._no_features(n) if with_features else None
+        names = self.manifest.outputs
+        outputs = np.empty((n, len(names)), dtype=np.float32) if names else None
         alerts = _Alerts()
         for wave in waves(account_index):
             accounts = account_index[wave]
@@ -167,8 +175,11 @@ class Scorer:
             late[wave] = result["late"]
             if self._kept:
                 kept[wave] = result["kept"]
+            if outputs is not None:
+                outputs[wave] = result["outputs"]
             failed[wave] = lost = ~_is_finite(result)
-            alerted = (result["score"] >= self.thresholds.review) & ~result["duplicate"] & ~lost
+            level = self.decide(result["score"], result.get("outputs"))
+            alerted = (level > 0) & ~result["duplicate"] & ~lost
             alerts.keep(wave, alerted, feeds)
             if features is not None:
                 features[wave] = self._reasons.run(feeds)["features"]
@@ -176,7 +187,7 @@ class Scorer:
                 tensor[accounts[~lost]] = result[f"new_state_{dtype}"][~lost]
         return Scored(
             scores=scores,
-            decisions=self.decide(scores),
+            decisions=self.decide(scores, outputs),
             duplicate=duplicate,
             late=late,
             failed=failed,
@@ -184,6 +195,7 @@ class Scorer:
             reasons=self._explain(alerts),
             kept=kept,
             features=features,
+            outputs=outputs,
         )
 
     def with_kept(self, columns: Columns, scored: Scored) -> Columns:
@@ -193,10 +205,11 @@ class Scorer:
         kept = kept_columns(self._kept, scored.kept)
         return replace(columns, values={**columns.values, **kept})
 
-    def decide(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return the decision for each score, as an index into :data:`DECISIONS`."""
-        steps = np.array([self.thresholds.review, self.thresholds.decline], dtype=np.float32)
-        return np.searchsorted(steps, scores, side="right")
+    def decide(
+        self, scores: NDArray[np.float32], outputs: NDArray[np.float32] | None = None
+    ) -> NDArray[np.int64]:
+        """Return each event's decision: see :meth:`engine.decisions.Decider.decide`."""
+        return self.decider.decide(scores, outputs)
 
     def _no_features(self, n: int) -> NDArray[np.float32]:
         names = self.manifest.features
@@ -225,9 +238,26 @@ class Scorer:
         return reasons
 
 
+def _decider(bundle: Bundle, thresholds: Thresholds, limits: Mapping[str, float]) -> Decider:
+    manifest = bundle.manifest
+    rules = limited(manifest.rules, limits)
+    return Decider(thresholds, rules, manifest.outputs, manifest.decisions)
+
+
+def _parameters(bundle: Bundle, given: Mapping[str, float]) -> dict[str, np.float32]:
+    """Return the graph's parameters by the names of its inputs."""
+    own = bundle.manifest.parameters
+    check_names("a parameter", "parameter", given, list(own))
+    return {
+        f"{PARAMETER_PREFIX}{name}": np.float32(each) for name, each in {**own, **given}.items()
+    }
+
+
 def _is_finite(result: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """Return for each event whether its score and its new state are finite numbers."""
     finite: NDArray[np.bool_] = np.isfinite(result["score"])
+    if "outputs" in result:
+        finite &= np.isfinite(result["outputs"]).all(axis=1)
     if "new_state_float32" in result:
         finite &= np.isfinite(result["new_state_float32"]).all(axis=1)
     return finite

@@ -9,10 +9,13 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from engine.decisions import DECISION_NAMES
 from engine.values import MAX_TIME_MS
 from riskstream.options import format_time
 
-STYLES = {"approve": "green", "review": "yellow", "decline": "bold red"}
+#: Of decisions, in the order of rising risk.
+STYLES = ("green", "yellow", "bold red")
+_STYLE_OF = dict(zip(DECISION_NAMES, STYLES, strict=True))
 _REASONS = 2
 
 
@@ -56,7 +59,7 @@ def alert_table(alerts: Iterable[dict[str, Any]], title: str | None = None) -> T
     for alert in alerts:
         table.add_row(
             format_time(alert["event_time_ms"]),
-            Text(alert["decision"], style=STYLES.get(alert["decision"], "")),
+            Text(alert["decision"], style=_STYLE_OF.get(alert["decision"], "bold red")),
             alert["account"],
             amount_of(alert),
             f"{alert['score']:.3f}",

@@ -16,6 +16,7 @@ from riskstream.options import (
     ConfigOption,
     JsonOption,
     err,
+    load_bundle,
     out,
     parse_time,
     print_json,
@@ -40,7 +41,7 @@ def alerts(
         bool, typer.Option("--once", help="End when all that there is has been shown.")
     ] = False,
     decision: Annotated[
-        str | None, typer.Option(help="Only alerts with this decision: review or decline.")
+        str | None, typer.Option(help="Only alerts with this decision: review, decline, …")
     ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -53,14 +54,21 @@ def alerts(
 
       riskstream alerts --since 7d --once --json | jq -r .account | sort | uniq -c
     """
-    if decision not in (None, "review", "decline"):
-        raise ConfigError(f"--decision must be review or decline, however: {decision!r}")
     settings = settings_of(config)
+    if decision is not None:
+        _check_decision(decision, settings)
     set_up_logging("WARNING")
     since_ms = parse_since(since, time.time_ns() // 1_000_000)
     if since_ms is None and once:
         since_ms = 0
     run_async(_follow(settings, since_ms, once, decision, json))
+
+
+def _check_decision(decision: str, settings: Settings) -> None:
+    """Raise :class:`engine.errors.ConfigError` where the bundle has no such decision."""
+    known = load_bundle(settings).manifest.decisions[1:]
+    if decision not in known:
+        raise ConfigError(f"--decision must be {' or '.join(known)}, however: {decision!r}")
 
 
 def parse_since(text: str | None, now_ms: int) -> int | None:

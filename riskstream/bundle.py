@@ -11,6 +11,7 @@ from rich.table import Table
 from engine.buckets import record
 from engine.bundle import Bundle
 from engine.device import Device
+from engine.manifest import Manifest
 from engine.scorer import Scorer
 from engine.shared import SharedEntity
 from riskstream.options import JsonOption, bundle_folder, out, print_json, settings_of
@@ -79,17 +80,29 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         ("state", f"{manifest.state.nbytes:,} bytes an account ({manifest.state.digest})"),
         *(("shared", _entity(each)) for each in manifest.shared),
         ("labels", "used" if any(each.takes_labels for each in manifest.shared) else "not used"),
-        (
-            "thresholds",
-            f"review from {manifest.thresholds.review:.4f}, "
-            f"decline from {manifest.thresholds.decline:.4f}",
-        ),
+        *_decisions(manifest),
         ("reasons", ", ".join(group.name for group in manifest.reasons)),
         ("features", ", ".join(manifest.features)),
         ("metrics", _flat(manifest.metrics)),
         ("versions", _flat(manifest.versions)),
     ]
     return [(f"{name}  ", value) for name, value in rows if value]
+
+
+def _decisions(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return what decides: the thresholds of the score, or the rules and what they read."""
+    if not manifest.rules:
+        review, decline = manifest.thresholds.review, manifest.thresholds.decline
+        return [("thresholds", f"review from {review:.4f}, decline from {decline:.4f}")]
+    rules = ", ".join(
+        f"{each.name} ({each.output} from {each.limit:g}: {each.decision})"
+        for each in manifest.rules
+    )
+    return [
+        ("outputs", ", ".join(manifest.outputs)),
+        ("parameters", _flat(manifest.parameters)),
+        ("rules", rules),
+    ]
 
 
 def _entity(shared: SharedEntity) -> str:

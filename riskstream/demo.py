@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from engine.history import History
-from models.packs.registry import pack_folder
+from models.packs.registry import find_pack
 from riskstream.demo_report import report
 from riskstream.demo_run import load_plan, run
 from riskstream.demo_view import open_view
 from riskstream.options import (
+    DEFAULT_PACK,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     BundleOption,
@@ -36,7 +37,9 @@ from streams.settings import Settings
 
 
 def demo(
-    pack: Annotated[str, typer.Argument(help="Which demo.")] = "fraud",
+    pack: Annotated[
+        str, typer.Argument(help="Which demo: fraud, credit, market, or a pack's folder.")
+    ] = DEFAULT_PACK,
     rate: Annotated[
         float, typer.Option(min=1, help="Events a second while the interesting part is streamed.")
     ] = 1_500.0,
@@ -46,7 +49,7 @@ def demo(
     bundle: BundleOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Watch card payments flow through Kafka, get scored, and turn into alerts.
+    """Watch events flow through Kafka, get scored, and turn into alerts.
 
     Starts an embedded broker, an embedded Valkey and a worker on free ports, and
     stops them on every way out.
@@ -56,12 +59,16 @@ def demo(
       riskstream demo
 
       riskstream demo --rate 5000 --json | jq .recall
+
+      riskstream demo market
     """
     set_up_logging("WARNING")
-    plan = load_plan(pack_folder(pack) / "demo", rate)
-    configured = settings_of(None, bundle)
-    schema = load_bundle(configured).manifest.schema
-    history = History.open(plan.transactions, schema)
+    folder = find_pack(pack)
+    usual = pack == DEFAULT_PACK and bundle is None
+    configured = settings_of(None, None if usual else bundle or folder / "bundle")
+    manifest = load_bundle(configured).manifest
+    plan = load_plan(folder / "demo", rate, manifest, None if usual else bundle_folder(configured))
+    history = History.open(plan.transactions, manifest.schema)
     # SIGTERM ends the demo as Ctrl-C does, so that nothing is left running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

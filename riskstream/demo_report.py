@@ -12,9 +12,10 @@ from rich.table import Table
 
 from engine.decode import Decoder, Limits
 from engine.history import History
-from engine.scorer import Decision
 from riskstream.demo_run import DemoPlan, DemoResult
 from riskstream.options import err, out, print_json
+
+_DAY_MS = 86_400_000
 
 
 def report(
@@ -30,18 +31,15 @@ def report(
             f"[bold red]error:[/] every event must be scored, however: {result.missing:,} are not; "
             f"see {directory / 'worker.log'}"
         )
-    _print(figures, directory, plan.transactions)
+    _print(figures, directory, plan)
 
 
 def _figures(result: DemoResult, history: History, plan: DemoPlan) -> dict[str, Any]:
     state = result.state
-    frauds = _frauds(history, plan)
-    alerted = {
-        event_id for event_id, decision in result.decisions.items() if decision != Decision.APPROVE
-    }
+    calm = plan.decisions[0]
+    alerted = {event_id for event_id, each in result.decisions.items() if each != calm}
     live = len(result.decisions)
-    caught = len(alerted & frauds)
-    return {
+    found: dict[str, Any] = {
         "events": state.total,
         "scored": state.scored,
         "missing": result.missing,
@@ -51,15 +49,23 @@ def _figures(result: DemoResult, history: History, plan: DemoPlan) -> dict[str, 
         "live_events": live,
         "alerts": len(alerted),
         "alert_rate": len(alerted) / max(live, 1),
-        "frauds": len(frauds),
+        "decisions": {name: state.decisions[name] for name in plan.decisions},
+    }
+    if history.labels is None:
+        return found
+    positives = _positives(history, plan)
+    caught = len(alerted & positives)
+    return {
+        **found,
+        plan.positive: len(positives),
         "caught": caught,
-        "recall": caught / max(len(frauds), 1),
+        "recall": caught / max(len(positives), 1),
         "precision": caught / max(len(alerted), 1),
     }
 
 
-def _frauds(history: History, plan: DemoPlan) -> set[str]:
-    """Return the ids of the frauds of the paced part."""
+def _positives(history: History, plan: DemoPlan) -> set[str]:
+    """Return the ids of the events of the paced part whose label is positive."""
     start = int(np.searchsorted(history.event_time_ms, plan.live_from_ms))
     live = history.slice(start, len(history))
     columns = live.decode(Decoder(history.schema, Limits()), 2**53).columns
@@ -72,24 +78,20 @@ def _frauds(history: History, plan: DemoPlan) -> set[str]:
     }
 
 
-def _print(figures: dict[str, Any], directory: Path, transactions: Path) -> None:
+def _print(figures: dict[str, Any], directory: Path, plan: DemoPlan) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     rows = [
         (
             "scored",
-            f"{figures['scored']:,} of {figures['events']:,} transactions "
-            f"in {figures['seconds']:.0f} s",
+            f"{figures['scored']:,} of {figures['events']:,} events in {figures['seconds']:.0f} s",
         ),
         ("latency", f"p50 {_ms(figures['latency_p50_ms'])}, p99 {_ms(figures['latency_p99_ms'])}"),
         (
             "alerts",
-            f"{figures['alerts']:,} of {figures['live_events']:,} live payments "
-            f"({figures['alert_rate']:.2%}), {figures['precision']:.0%} of them frauds",
+            f"{figures['alerts']:,} of {figures['live_events']:,} live {plan.what} "
+            f"({figures['alert_rate']:.2%}){_precision(figures, plan)}",
         ),
-        (
-            "frauds caught",
-            f"{figures['caught']:,} of {figures['frauds']:,} ({figures['recall']:.0%})",
-        ),
+        *_found(figures, plan),
         ("files", f"{directory}/alerts.jsonl, worker.toml, worker.log"),
     ]
     for name, value in rows:
@@ -98,11 +100,37 @@ def _print(figures: dict[str, Any], directory: Path, transactions: Path) -> None
     out.print("\n[bold]try next[/bold]")
     program = _program()
     for command in (
-        f"{program} bundle show",
-        f"{program} score {_shown(transactions)} --labels-delay 7d --out scores.parquet",
+        f"{program} bundle show{_bundle(plan)}",
+        f"{program} score {_shown(plan.transactions)}{_options(plan)} --out scores.parquet",
         f"{program} settings > riskstream.toml   # a configuration to start from",
     ):
         out.print(f"  {command}", markup=False)
+
+
+def _precision(figures: dict[str, Any], plan: DemoPlan) -> str:
+    if "precision" not in figures:
+        return ""
+    return f", {figures['precision']:.0%} of them {plan.positive}"
+
+
+def _found(figures: dict[str, Any], plan: DemoPlan) -> list[tuple[str, str]]:
+    """Return what the alerts found: positives, or what they were of where there are no labels."""
+    if "caught" not in figures:
+        counts = [f"{figures['decisions'][each]:,} {each}" for each in plan.decisions[1:]]
+        return [("of these", ", ".join(counts))]
+    shown = f"{figures['caught']:,} of {figures[plan.positive]:,} ({figures['recall']:.0%})"
+    return [(f"{plan.positive} caught", shown)]
+
+
+def _options(plan: DemoPlan) -> str:
+    delay = (
+        "" if plan.label_delay_ms is None else f" --labels-delay {plan.label_delay_ms // _DAY_MS}d"
+    )
+    return f"{delay}{'' if plan.bundle is None else f' --bundle {_shown(plan.bundle)}'}"
+
+
+def _bundle(plan: DemoPlan) -> str:
+    return "" if plan.bundle is None else f" {_shown(plan.bundle)}"
 
 
 def _shown(path: Path) -> Path:

@@ -16,8 +16,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from engine.decisions import DECISION_NAMES
 from engine.errors import HistoryError
 from engine.history import History
+from engine.manifest import Manifest
 from riskstream.options import parse_time
 from streams.feed import Entry, Feed, open_feed
 from streams.replay import Labels, Progress, replay
@@ -38,12 +40,20 @@ class DemoPlan:
         live_from_ms: events before this time are streamed flat out, later ones paced.
         rate: events a second of the paced part.
         label_delay_ms: how long after its event a label becomes known; None for no labels.
+        what: what the events are, in the plural.
+        positive: what a positive label says, in the plural.
+        decisions: those of the bundle, in the order of rising risk.
+        bundle: the folder of the model, where it is not the one that commands take by themselves.
     """
 
     transactions: Path
     live_from_ms: int
     rate: float
     label_delay_ms: int | None
+    what: str = "events"
+    positive: str = "positives"
+    decisions: tuple[str, ...] = DECISION_NAMES
+    bundle: Path | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +62,8 @@ class DemoState:
 
     Args:
         total: events of the history.
+        what: what the events are, in the plural.
+        names: the bundle's decisions, in the order of rising risk.
         published: events published so far.
         scored: scores seen so far.
         live: whether the paced part runs.
@@ -61,6 +73,8 @@ class DemoState:
     """
 
     total: int
+    what: str = "events"
+    names: tuple[str, ...] = DECISION_NAMES
     published: int = 0
     scored: int = 0
     alerts: int = 0
@@ -114,14 +128,33 @@ class DemoResult:
     seconds: float
 
 
-def load_plan(folder: Path, rate: float) -> DemoPlan:
-    """Read a pack's ``demo.toml``. Raises :class:`engine.errors.HistoryError`."""
+def load_plan(
+    folder: Path, rate: float, manifest: Manifest, bundle: Path | None = None
+) -> DemoPlan:
+    """Read a pack's ``demo.toml``. Raises :class:`engine.errors.HistoryError`.
+
+    Args:
+        folder: with the file.
+        rate: events a second of the paced part.
+        manifest: of the model that scores them.
+        bundle: its folder, where it is not the one that commands take by themselves.
+    """
+    label = manifest.schema.label
     try:
         raw = tomllib.loads((folder / "demo.toml").read_text(encoding="utf-8"))
         live_from_ms = parse_time("live_from", raw["live_from"])
         days = raw.get("labels_delay_days")
         delay_ms = None if days is None else round(float(days) * _DAY_MS)
-        return DemoPlan(folder / raw["transactions"], live_from_ms or 0, rate, delay_ms)
+        return DemoPlan(
+            folder / raw["transactions"],
+            live_from_ms or 0,
+            rate,
+            delay_ms,
+            what=str(raw.get("what", "events")),
+            positive=f"{label.name}s" if label else "positives",
+            decisions=manifest.decisions,
+            bundle=bundle,
+        )
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise HistoryError(
             f"a demo must have a demo.toml with transactions and live_from, however: {folder}: "
@@ -149,7 +182,7 @@ async def run(
     # clients are closed before the loop is.
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     topics = settings.topics
-    state = DemoState(len(history))
+    state = DemoState(len(history), plan.what, plan.decisions)
     split = int(np.searchsorted(history.event_time_ms, plan.live_from_ms))
     async with open_feed(settings, [topics.scores, topics.alerts], None) as feed:
         follower = _Follower(state, feed, settings, plan, on_change)

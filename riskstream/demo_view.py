@@ -59,7 +59,7 @@ def _refresh(live: Live, state: DemoState) -> None:
 def _phase(state: DemoState) -> str:
     at = format_time(state.event_time_ms) if state.event_time_ms else "…"
     if state.live:
-        return f"payments as they come, event time {at}"
+        return f"{state.what} as they come, event time {at}"
     return f"building up the accounts' history, event time {at}"
 
 
@@ -75,7 +75,7 @@ def _numbers(state: DemoState) -> list[str]:
 
 def _decisions(state: DemoState) -> Text:
     text = Text()
-    for decision, style in STYLES.items():
+    for decision, style in zip(state.names, STYLES, strict=True):
         text.append(f"{decision} ", style=style)
         text.append(f"{state.decisions[decision]:,}   ")
     return text
@@ -93,7 +93,8 @@ class _Lines:
 
     def print(self, state: DemoState) -> None:
         """Print where the demo is."""
-        decisions = "  ".join(f"{name} {state.decisions[name]:,}" for name in STYLES)
+        names = state.names
+        decisions = "  ".join(f"{name} {state.decisions[name]:,}" for name in names)
         out.print(
             f"{state.elapsed_s:6.1f} s  {state.scored:>8,} of {state.total:,} scored  "
             f"{state.events_per_s:>7,.0f} events/s  p50 {_ms(state.latency_ms(50))}  "

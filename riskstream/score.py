@@ -21,7 +21,6 @@ from engine.hashing import event_ids
 from engine.history import History
 from engine.manifest import Manifest
 from engine.offline import ScoredBatch
-from engine.scorer import DECISIONS
 from riskstream.histories import Period, Scoring, labels_of, open_history, score_history
 from riskstream.options import (
     BundleOption,
@@ -82,7 +81,7 @@ def score(
         labels_of(history, file, "a history for --labels-delay")
         tell_unused_labels(loaded)
     names = _features_of(loaded.manifest) if features else ()
-    with _Results(output, rejects, history, names) as results:
+    with _Results(output, rejects, history, names, loaded.manifest) as results:
         for chunk, batch in score_history(history, loaded, settings, how):
             results.add(batch, chunk.values)
     results.report(json, output)
@@ -118,10 +117,16 @@ class _Results:
     """The scores of a history, written as they come."""
 
     def __init__(
-        self, output: Path, rejects: Path | None, history: History, features: Sequence[str]
+        self,
+        output: Path,
+        rejects: Path | None,
+        history: History,
+        features: Sequence[str],
+        manifest: Manifest,
     ) -> None:
         self._output, self._rejects_path, self._history = output, rejects, history
         self._features = features
+        self._outputs, self._names = manifest.outputs, manifest.decisions
         self._writer: pq.ParquetWriter | None = None
         self._rejects: BinaryIO | None = None
         self._files = ExitStack()
@@ -147,7 +152,7 @@ class _Results:
     def add(self, batch: ScoredBatch, values: list[bytes]) -> None:
         """Write one batch."""
         columns, scored = batch.columns, batch.scored
-        decisions = [str(DECISIONS[each]) for each in scored.decisions.tolist()]
+        decisions = [self._names[each] for each in scored.decisions.tolist()]
         table = {
             "score_id": event_ids("score", columns.accounts, columns.event_ids),
             "event_id": columns.event_ids,
@@ -160,6 +165,8 @@ class _Results:
         }
         if self._history.labels is not None:
             table["label"] = self._history.labels[self._start + columns.rows]
+        if scored.outputs is not None:
+            table |= dict(zip(self._outputs, scored.outputs.T, strict=True))
         if scored.features is not None:
             table |= dict(zip(self._features, scored.features.T, strict=True))
         if self._writer is not None:
@@ -186,7 +193,7 @@ class _Results:
             )
             return
         out.print(f"{scored:,} events scored in {seconds:,.1f} s, into {output}")
-        for decision in DECISIONS:
+        for decision in self._names:
             out.print(f"  {decision:<10}{self._decisions[decision]:>12,}")
         for reason, count in self._reasons.most_common():
             out.print(f"  not scored: {reason:<18}{count:>12,}")
@@ -215,5 +222,5 @@ class _Results:
         ]
         if self._history.labels is not None:
             fields.append(("label", pa.float32()))
-        fields += [(name, pa.float32()) for name in self._features]
+        fields += [(name, pa.float32()) for name in (*self._outputs, *self._features)]
         return pa.schema(fields)

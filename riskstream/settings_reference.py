@@ -40,14 +40,27 @@ Passwords belong in environment variables (`RISKSTREAM_BROKER__SASL_PASSWORD`,
 `riskstream settings` prints a file with every setting at its default, and
 `riskstream settings --config FILE` checks one. Files to start from are in `config/`."""
 
-_FIELDS = """\
+#: The tables whose names the bundle knows: what each is, and an example.
+_TABLES = {
+    "fields": (
+        """\
 Where the fields of the model's events stand in this stream, if not where the bundle's schema
-says: the field's name, and its path in the event. A dot in a path goes into an object."""
-
-_FIELDS_EXAMPLE = """\
-[fields]
-amount = "payment.amount"
-account = "card.number_token\""""
+says: the field's name, and its path in the event. A dot in a path goes into an object.""",
+        'amount = "payment.amount"\naccount = "card.number_token"',
+    ),
+    "parameters": (
+        """\
+Numbers that the model takes beside the event, instead of those that the bundle says: the loss
+given default of the credit pack, for one. `riskstream bundle show` lists them.""",
+        "loss_given_default = 0.6",
+    ),
+    "limits": (
+        """\
+From which value on a rule of the bundle holds, instead of what the bundle says: the rule's name,
+and its limit. `riskstream bundle show` lists them.""",
+        "volatility = 0.4",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +83,12 @@ def reference_markdown() -> str:
     parts = [_INTRODUCTION]
     for section, model in _sections():
         parts.append(f"## `[{section}]`\n\n{_about(model)}\n\n{_table(_settings(section, model))}")
-    parts.append(
-        f"## `[fields]`\n\n{_FIELDS}\n\n```toml\n{_FIELDS_EXAMPLE}\n```\n\n"
-        "The environment variable of `fields.amount` is `RISKSTREAM_FIELDS__AMOUNT`."
-    )
+    for name, (about, example) in _TABLES.items():
+        first = example.split(" ", 1)[0]
+        parts.append(
+            f"## `[{name}]`\n\n{about}\n\n```toml\n[{name}]\n{example}\n```\n\n"
+            f"The environment variable of `{name}.{first}` is `{variable_of(f'{name}.{first}')}`."
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -89,8 +104,12 @@ def reference_toml() -> str:
     for section, model in _sections():
         parts.append(f"{_comment(_about(model))}\n[{section}]")
         parts += [_entry(setting) for setting in _settings(section, model)]
-    example = _comment(_FIELDS_EXAMPLE.removeprefix("[fields]\n"))
-    parts.append(f"{_comment(_FIELDS)}\n# RISKSTREAM_FIELDS__AMOUNT and so on\n[fields]\n{example}")
+    for name, (about, example) in _TABLES.items():
+        variable = variable_of(f"{name}.{example.split(' ', 1)[0]}")
+        parts.append(
+            f"{_comment(about)}\n# {variable} and so on\n[{name}]\n"
+            + "\n".join(f"# {line}" for line in example.splitlines())
+        )
     return "\n\n".join(parts) + "\n"
 
 

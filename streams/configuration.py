@@ -18,6 +18,9 @@ from streams.settings import Settings
 
 _PREFIX = "RISKSTREAM_"
 
+#: Settings whose names the bundle knows, and not the settings.
+_TABLES = ("FIELDS", "PARAMETERS", "LIMITS")
+
 #: Names the configuration file, where the command line does not.
 CONFIG_VARIABLE = "RISKSTREAM_CONFIG"
 
@@ -97,7 +100,7 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
         name = variable.upper()
         if not name.startswith(_PREFIX) or name in (*known, CONFIG_VARIABLE):
             continue
-        if name.startswith(f"{_PREFIX}FIELDS__"):
+        if name.startswith(tuple(f"{_PREFIX}{table}__" for table in _TABLES)):
             continue
         raise ConfigError(
             f"an environment variable {_PREFIX}… must name a setting, however: {variable}; "

@@ -30,7 +30,7 @@ from engine.columns import Columns, Decoded, Reason, Reject
 from engine.decode import Decoder
 from engine.failures import set_aside
 from engine.records import Encoder, Record, Times, without_event
-from engine.scorer import DECISIONS, Scored, Scorer
+from engine.scorer import Scored, Scorer
 from engine.waves import index_accounts
 from streams.batch import Batch, dead_letters, grouped, rekeyed
 from streams.metrics import Metrics
@@ -229,8 +229,9 @@ class Processor:
                 metrics.events.labels(partition).inc(int((batch.partitions == partition).sum()))
                 metrics.position.labels(partition).set(position)
         mine = counts[decoded.rows]
-        by_decision = np.bincount(scored.decisions[mine], minlength=len(DECISIONS))
-        for decision, count in zip(DECISIONS, by_decision.tolist(), strict=True):
+        decisions = self._scorer.manifest.decisions
+        by_decision = np.bincount(scored.decisions[mine], minlength=len(decisions))
+        for decision, count in zip(decisions, by_decision.tolist(), strict=True):
             metrics.scores.labels(decision).inc(count)
         metrics.duplicates.inc(int(scored.duplicate[mine].sum()))
         metrics.late.inc(int(scored.late[mine].sum()))

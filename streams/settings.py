@@ -249,6 +249,8 @@ class Settings(BaseSettings):
     labels: Labels = Labels()
     alignment: Alignment = Alignment()
     fields: dict[str, str] = {}
+    parameters: dict[str, float] = {}
+    limits: dict[str, float] = {}
 
     @model_validator(mode="after")
     def _alerts_fit(self) -> Self:

@@ -46,9 +46,12 @@ def new_decoder(settings: Settings, manifest: Manifest) -> Decoder:
 
 
 def new_scorer(settings: Settings, bundle: Bundle) -> Scorer:
-    """Return the scorer of a bundle with the configured device and thresholds."""
+    """Return the scorer of a bundle, on the configured device, deciding as is configured."""
     model = settings.model
-    return Scorer(bundle, model.device, model.threads, thresholds_of(settings, bundle))
+    thresholds = thresholds_of(settings, bundle)
+    return Scorer(
+        bundle, model.device, model.threads, thresholds, settings.parameters, settings.limits
+    )
 
 
 def thresholds_of(settings: Settings, bundle: Bundle) -> Thresholds:
