@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from engine.errors import BundleError
 from engine.layout import StateLayout
+from engine.manifest import PARAMETER_PREFIX
 from engine.schema import FieldType, Schema
 from models.scorer import Scorer
 
@@ -32,10 +33,11 @@ class _Arguments(NamedTuple):
     events: dict[str, Tensor]
     state: dict[str, Tensor]
     shared: dict[str, Tensor]
+    parameters: dict[str, Tensor]
 
 
 class _Graph(nn.Module):
-    """A scorer that takes positional tensors: its inputs, its states, its shared entities."""
+    """A scorer that takes positional tensors: inputs, states, shared entities, parameters."""
 
     scorer: Scorer
 
@@ -45,42 +47,49 @@ class _Graph(nn.Module):
         self.names = scorer.inputs
         self.dtypes = tuple(layout.sizes)
         self.shared = tuple(each.input for each in scorer.shared)
+        self.given = tuple(scorer.answer.given)
 
     def arguments(self, tensors: Sequence[Tensor]) -> _Arguments:
         """Return the tensors by name."""
         fields, states = len(self.names), len(self.names) + len(self.dtypes)
+        buckets = states + len(self.shared)
         return _Arguments(
             dict(zip(self.names, tensors[:fields], strict=True)),
             dict(zip(self.dtypes, tensors[fields:states], strict=True)),
-            dict(zip(self.shared, tensors[states:], strict=True)),
+            dict(zip(self.shared, tensors[states:buckets], strict=True)),
+            dict(zip(self.given, tensors[buckets:], strict=True)),
         )
 
 
 class _StepGraph(_Graph):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Return score, duplicate, late, what is kept, and the new states."""
+        """Return score, duplicate, late, outputs, what is kept, and the new states."""
         out = self.scorer.step(*self.arguments(tensors))
+        outputs = (out.outputs,) if self.scorer.answer.outputs else ()
         kept = (out.kept,) if self.scorer.kept else ()
         states = (out.state[each] for each in self.dtypes)
-        return out.score, out.duplicate, out.late, *kept, *states
+        return out.score, out.duplicate, out.late, *outputs, *kept, *states
 
 
 class _ReasonsGraph(_Graph):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return the contributions and the features."""
-        return self.scorer.explain(*self.arguments(tensors))
+        asked = self.arguments(tensors)
+        return self.scorer.explain(asked.events, asked.state, asked.shared)
 
 
 def export_model(scorer: Scorer, schema: Schema) -> bytes:
     """Return the scoring graph.
 
     Inputs: the scorer's fields by name, ``[batch]``; ``state_<dtype> [batch, size]``;
-    ``shared_<entity> [batch, buckets, quantities]``. Outputs: ``score`` float32,
-    ``duplicate`` and ``late`` bool, each ``[batch]``; ``kept`` float32 ``[batch, k]`` where
+    ``shared_<entity> [batch, buckets, quantities]``; ``parameter_<name> [batch]``. Outputs:
+    ``score`` float32, ``duplicate`` and ``late`` bool, each ``[batch]``; ``outputs`` float32
+    ``[batch, m]`` where there are values beside the score; ``kept`` float32 ``[batch, k]`` where
     shared entities need features; ``new_state_<dtype>``.
     """
     layout = scorer.layout
-    kept = ["kept"] if scorer.kept else []
+    kept = ["outputs"] if scorer.answer.outputs else []
+    kept += ["kept"] if scorer.kept else []
     states = [f"new_state_{each}" for each in layout.sizes]
     outputs = ["score", "duplicate", "late", *kept, *states]
     return _export(_StepGraph(scorer, layout), schema, layout, outputs)
@@ -99,6 +108,7 @@ def export_reasons(scorer: Scorer, schema: Schema) -> bytes:
 def _export(graph: _Graph, schema: Schema, layout: StateLayout, outputs: list[str]) -> bytes:
     examples = _examples(graph.scorer, schema, layout)
     names = [*graph.names, *(f"state_{each}" for each in layout.sizes), *graph.shared]
+    names += [f"{PARAMETER_PREFIX}{each}" for each in graph.given]
     batch = torch.export.Dim("batch")
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -130,7 +140,8 @@ def _examples(scorer: Scorer, schema: Schema, layout: StateLayout) -> list[Tenso
         for dtype, size in layout.sizes.items()
     ]
     shared = [torch.zeros(_EXAMPLE, each.buckets, len(each.quantities)) for each in scorer.shared]
-    return fields + states + shared
+    parameters = [torch.ones(_EXAMPLE) for _ in scorer.answer.given]
+    return fields + states + shared + parameters
 
 
 def refuse_wrong_kernels(model: onnx.ModelProto) -> None:

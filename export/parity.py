@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BundleError
 from engine.layout import StateLayout
+from engine.manifest import PARAMETER_PREFIX
 from engine.schema import FieldType, Schema
 from engine.shared import SharedEntity
 from models.scorer import Explanation, Scorer
@@ -35,7 +36,7 @@ class Parity:
 
     Args:
         events: how many events were compared.
-        score: of a score.
+        score: of a score, and of the values beside it, relative to 1 or their own size.
         state: of a float in the state, relative to 1 or its own size; integers must be the same.
         contribution: of a contribution to the log-odds.
         feature: of a column, relative to 1 or its own size.
@@ -168,16 +169,21 @@ class _Pair:
         """Run one batch through both and keep the largest differences."""
         tensors = {name: torch.from_numpy(column) for name, column in events.items()}
         buckets = {name: torch.from_numpy(part) for name, part in shared.items()}
+        own, size = self.scorer.answer.given, len(next(iter(events.values())))
+        given = {name: torch.full((size,), value) for name, value in own.items()}
         feed = {**events, **self.theirs, **shared}
+        feed |= {f"{PARAMETER_PREFIX}{name}": each.numpy() for name, each in given.items()}
         with torch.inference_mode():
             explained = self.scorer.explain(tensors, self.ours, buckets)
-            out = self.scorer.step(tensors, self.ours, buckets)
+            out = self.scorer.step(tensors, self.ours, buckets, given)
         found = run(self.model, feed)
         reasons = run(self.reasons, feed)
         for name in ("duplicate", "late"):
             _same(name, getattr(out, name).numpy(), found[name])
         self._compare_state({dtype: part.numpy() for dtype, part in out.state.items()}, found)
         self.score = _largest(self.score, out.score.numpy(), found["score"])
+        if out.outputs.shape[1]:
+            self.score = _relative(self.score, out.outputs.numpy(), found["outputs"])
         self._compare_reasons(explained, reasons)
         self.events += len(found["score"])
         self.ours = dict(out.state)
@@ -186,16 +192,13 @@ class _Pair:
     def _compare_reasons(self, ours: Explanation, found: Arrays) -> None:
         pushed = ours.contributions.numpy()
         self.contribution = _largest(self.contribution, pushed, found["contributions"])
-        columns = ours.features.numpy()
-        scale = np.maximum(np.abs(columns), 1.0)
-        self.feature = _largest(self.feature, columns / scale, found["features"] / scale)
+        self.feature = _relative(self.feature, ours.features.numpy(), found["features"])
 
     def _compare_state(self, ours: Arrays, found: Arrays) -> None:
         for dtype, mine in ours.items():
             theirs = found[f"new_state_{dtype}"]
             if dtype == "float32":
-                scale = np.maximum(np.abs(mine), 1.0)
-                self.state = _largest(self.state, mine / scale, theirs / scale)
+                self.state = _relative(self.state, mine, theirs)
             else:
                 _same(f"new_state_{dtype}", mine, theirs)
 
@@ -216,6 +219,12 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
 def _largest(so_far: float, ours: NDArray[Any], theirs: NDArray[Any]) -> float:
     """Return the largest difference yet; NaN stays NaN."""
     return float(np.maximum(so_far, np.abs(ours - theirs).max()))
+
+
+def _relative(so_far: float, ours: NDArray[Any], theirs: NDArray[Any]) -> float:
+    """Return the largest difference yet, relative to 1 or the size of what is compared."""
+    scale = np.maximum(np.abs(ours), 1.0)
+    return _largest(so_far, ours / scale, theirs / scale)
 
 
 def _same(name: str, ours: NDArray[Any], theirs: NDArray[Any]) -> None:

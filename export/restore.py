@@ -48,12 +48,13 @@ def restore_scorer(bundle: Bundle) -> Scorer:
 
 def _scorer_config(raw: Mapping[str, Any]) -> ScorerConfig:
     """Read the configuration as the manifest holds it, where each part's options lie apart."""
-    cell = raw["cell"]
+    cell, output = raw["cell"], raw.get("output")
     return ScorerConfig.from_dict(
         {
             **raw,
             "features": [{"name": each["name"], **each["options"]} for each in raw["features"]],
             "cell": {"family": cell["name"], **cell["options"]},
+            **({"output": {"kind": output["name"], **output["options"]}} if output else {}),
         }
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from engine.decisions import DECISION_NAMES, Rule
 from engine.errors import BundleError, ConfigError
 from engine.manifest import ReasonGroup
 from engine.shared import SharedEntity
@@ -63,6 +64,12 @@ class ScorerConfig:
         omit: columns that the features make and the model is not given.
         ring: how many of an account's last events are kept.
         late_after_s: an event this much older than the account's last is late.
+        period_s: so is one that comes sooner than this after it; 0 for none.
+        late_counts: whether a late event changes what is known of its account. Where it does not,
+            it is only remembered by its id, so that a repeat of it is found.
+        output: what is made of the network's output (:mod:`models.answers`).
+        rules: what decides instead of thresholds of the score (:class:`engine.decisions.Rule`).
+        decisions: the names of the decisions, in the order of rising risk.
         hidden: the widths of the head's layers.
         dropout: the share of units left out in training.
         knots: the segments of each feature's quantile map.
@@ -78,6 +85,11 @@ class ScorerConfig:
     omit: tuple[str, ...] = ()
     ring: int = 16
     late_after_s: float = 86_400.0
+    period_s: float = 0.0
+    late_counts: bool = True
+    output: Part = Part("probability")
+    rules: tuple[Rule, ...] = ()
+    decisions: tuple[str, ...] = DECISION_NAMES
     hidden: tuple[int, ...] = (128, 64)
     dropout: float = 0.1
     knots: int = 16
@@ -115,6 +127,7 @@ class ScorerConfig:
             values["reasons"] = tuple(ReasonGroup(**each) for each in raw["reasons"])
             values["omit"] = tuple(map(str, raw.get("omit", ())))
             values["shared"] = tuple(_entity(each) for each in raw.get("shared", ()))
+            values |= _decided(raw)
             if "hidden" in raw:
                 values["hidden"] = _as_tuple(raw["hidden"])
             return cls(**values)
@@ -122,6 +135,20 @@ class ScorerConfig:
             raise ConfigError(f"{SCORER_FILE} must have {error}, however: it is missing") from None
         except TypeError as error:
             raise ConfigError(f"{SCORER_FILE} must be well-formed, however: {error}") from None
+
+
+def _decided(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what a scorer answers and how it decides. Raises :class:`ConfigError`."""
+    found: dict[str, Any] = {}
+    if "output" in raw:
+        found["output"] = Part.from_dict(raw["output"], "kind")
+    if "decisions" in raw:
+        found["decisions"] = tuple(map(str, raw["decisions"]))
+    try:
+        found["rules"] = tuple(Rule.from_dict(each) for each in raw.get("rules", ()))
+    except BundleError as error:
+        raise ConfigError(f"[[rules]] in {SCORER_FILE} must be valid, however: {error}") from None
+    return found
 
 
 @dataclass(frozen=True, slots=True)

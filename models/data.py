@@ -60,7 +60,10 @@ class Histories:
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
-    """``columns`` float32 ``[n, f]`` and ``duplicate`` bool ``[n]``, in the history's order."""
+    """``columns`` float32 ``[n, f]`` and ``duplicate`` bool ``[n]``, in the history's order.
+
+    What is late is there with the repeats, where the scorer does not count it.
+    """
 
     columns: Tensor
     duplicate: NDArray[np.bool_]

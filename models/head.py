@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 
 
-class Head(nn.Module):
+class MemberHead(nn.Module):
+    """A network of one or more members, each of which learns with its own loss."""
+
+    def members(self, x: Tensor) -> Tensor:
+        """Map ``[..., inputs]`` to what each member gives, ``[..., members, ...]``, float32."""
+        raise NotImplementedError
+
+
+class Head(MemberHead):
     """Two or more layers with SiLU, beside a linear path from the inputs.
 
     With several members it is that many heads in one (TabM: Gorishniy et al., 2024,
@@ -33,7 +41,7 @@ class Head(nn.Module):
             layers += [_layer(width, size, members), nn.SiLU(), nn.Dropout(dropout)]
             width = size
         if members > 1:
-            _set_apart(layers)
+            set_apart(layers)
         last = nn.Linear(width, 1) if members == 1 else MemberOutputs(width, members)
         self.layers = nn.Sequential(*layers, last)
         self.linear = nn.Linear(inputs, 1, bias=False)
@@ -99,7 +107,7 @@ def _layer(inputs: int, outputs: int, members: int) -> nn.Module:
     return nn.Linear(inputs, outputs) if members == 1 else MemberLinear(inputs, outputs, members)
 
 
-def _set_apart(layers: Sequence[nn.Module]) -> None:
+def set_apart(layers: Sequence[nn.Module]) -> None:
     """Give the first layer's inputs random signs, so that the members begin unlike each other."""
     for layer in layers:
         if isinstance(layer, MemberLinear):

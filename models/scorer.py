@@ -7,7 +7,8 @@ uses the same parts: :meth:`Scorer.features` event by event without the cell, th
 All-zero state is a new account. A repeated event id is answered with its first score and leaves
 the state as it was, bit for bit. A late event (:attr:`ScorerConfig.late_after_s`) is scored with
 what is known at the account's latest time; it enters the ring and its own day's bucket, and never
-moves the account's last time back.
+moves the account's last time back; with :attr:`ScorerConfig.late_counts` off, it enters the ring
+alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 from itertools import chain
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,23 +28,28 @@ from engine.layout import StateField, StateLayout
 from engine.manifest import ReasonGroup
 from engine.schema import Schema
 from engine.shared import kept_features
+from models.answers.base import Answer, Asked, Said
+from models.answers.registry import build_answer
 from models.cells.registry import build_cell
 from models.config import MEMORY_GROUP, ScorerConfig
 from models.encoding import Encoder
 from models.features.base import Context, Feature, Output, Pieces
 from models.features.registry import build_feature
 from models.features.ring import Repeat, Ring, RingFields
-from models.head import Calibration, Head
+from models.head import Calibration
 
 _MEMORY = "memory"
 
 Tensors = Mapping[str, Tensor]
 
+_NONE: Tensors = MappingProxyType({})
+
 
 class StepOutput(NamedTuple):
     """``score`` float32, ``duplicate`` bool, ``late`` bool, each ``[B]``; the new state.
 
-    ``kept`` float32 ``[B, k]`` are the columns that shared entities need of an event.
+    ``kept`` float32 ``[B, k]`` are the columns that shared entities need of an event, ``outputs``
+    float32 ``[B, m]`` the values beside the score.
     """
 
     score: Tensor
@@ -50,6 +57,7 @@ class StepOutput(NamedTuple):
     late: Tensor
     state: dict[str, Tensor]
     kept: Tensor
+    outputs: Tensor
 
 
 class Explanation(NamedTuple):
@@ -98,23 +106,25 @@ class Scorer(nn.Module):
         super().__init__()
         self.schema = schema
         self.config = config
-        self.ring = Ring(_ring_fields(schema, config), config.ring)
+        self.answer = build_answer(config.output.name, config.output.options)
+        self.ring = Ring(_ring_fields(schema, config), config.ring, len(self.answer.outputs))
         self.parts: list[Feature] = [
             build_feature(each.name, each.options, config.shared) for each in config.features
         ]
         self.features_list = nn.ModuleList(self.parts)
         self.outputs, self._chosen = _outputs(self.parts, config.omit)
         self.kept = _kept(self.outputs, config)
-        self.inputs = _inputs(schema, self.ring.fields, self.parts)
         self.shared = config.shared
         self.encoder = Encoder(len(self.outputs), config.knots)
         self.cell = build_cell(config.cell.name, self.encoder.output_size, config.cell.options)
         width = self.encoder.output_size + self.cell.output_size
-        self.head = Head(width, config.hidden, config.dropout, config.members)
+        self.head = self.answer.new_head(width, config.hidden, config.dropout, config.members)
         self.calibration = Calibration()
         self.register_buffer("reference", torch.zeros(len(self.outputs)))
         self.reasons = _reasons(self.outputs, config, bool(self.cell.state_size))
         self.register_buffer("masks", _masks(self.outputs, self.reasons), persistent=False)
+        self.inputs = _inputs(schema, self.ring.fields, self.parts, self.answer)
+        self._answers = [_place(self.outputs, each) for each in self.answer.columns]
         self._fields = self._state_fields()
 
     @property
@@ -122,7 +132,9 @@ class Scorer(nn.Module):
         """The state's layout; its writer is a digest of what decides what is carried."""
         return StateLayout(self._fields, self._writer())
 
-    def step(self, events: Tensors, state: Tensors, shared: Tensors) -> StepOutput:
+    def step(
+        self, events: Tensors, state: Tensors, shared: Tensors, parameters: Tensors = _NONE
+    ) -> StepOutput:
         """Score one event of each account.
 
         Args:
@@ -130,24 +142,31 @@ class Scorer(nn.Module):
             state: data type to the flat state ``[B, size]`` (:class:`StateLayout`).
             shared: the entities' inputs (``shared_<name>``) to their closed buckets, float32
                 ``[B, buckets, quantities]``.
+            parameters: those of the answer by name, float32 ``[B]``.
         """
         fields = self._unpack(state)
         found = self.extract(events, fields, shared)
         encoded = self.encoder(found.columns)
         z, memory = self.cell.step(encoded, self._memory(fields, encoded))
-        logit = self.calibration(self.head(torch.cat((encoded, z), dim=1)))
-        duplicate = found.repeat.duplicate
-        score = torch.where(duplicate, found.repeat.score, torch.sigmoid(logit))
-        new = found.state | self.ring.shifted(found.context, fields, score)
+        said = self._say(torch.cat((encoded, z), dim=1), found, fields, parameters)
+        repeat, late = found.repeat, self._is_late(found.context)
+        values = torch.cat(said.values, dim=1) if said.values else found.columns[:, :0]
+        score = torch.where(repeat.duplicate, repeat.score, said.score)
+        outputs = torch.where(repeat.duplicate, repeat.outputs, values)
+        new = found.state | dict(said.state)
         if self.cell.state_size:
             new[_MEMORY] = memory
+        new = self._counted(new, fields, late) | self.ring.shifted(
+            found.context, fields, score, outputs
+        )
         packed = {
-            dtype: torch.where(duplicate, state[dtype], value)
+            dtype: torch.where(repeat.duplicate, state[dtype], value)
             for dtype, value in self._pack(new).items()
         }
-        late = found.context.lag_ms > round(self.config.late_after_s * 1000)
         kept = found.columns[:, list(self.kept)]
-        return StepOutput(score.squeeze(1), duplicate.squeeze(1), late.squeeze(1), packed, kept)
+        return StepOutput(
+            score.squeeze(1), repeat.duplicate.squeeze(1), late.squeeze(1), packed, kept, outputs
+        )
 
     def features(
         self, events: Tensors, state: Tensors, shared: Tensors
@@ -158,19 +177,23 @@ class Scorer(nn.Module):
             events, state, shared: as for :meth:`step`.
 
         Returns:
-            The columns float32 ``[B, f]``; duplicate, bool ``[B]``; and the new state, in which
-            the cell's part is as it was and the scores are 0.
+            The columns float32 ``[B, f]``; which events are repeats, or late where these do not
+            count, bool ``[B]``; and the new state, in which the cell's and the answer's part are
+            as they were and the scores are 0.
         """
         fields = self._unpack(state)
         found = self.extract(events, fields, shared)
         duplicate = found.repeat.duplicate
-        no_score = torch.zeros_like(found.context.amount)
-        new = {**fields, **found.state, **self.ring.shifted(found.context, fields, no_score)}
+        late, no_score = self._is_late(found.context), torch.zeros_like(found.context.amount)
+        no_outputs = torch.zeros_like(found.repeat.outputs)
+        new = {**fields, **self._counted(found.state, fields, late)}
+        new |= self.ring.shifted(found.context, fields, no_score, no_outputs)
         packed = {
             dtype: torch.where(duplicate, state[dtype], value)
             for dtype, value in self._pack(new).items()
         }
-        return found.columns, duplicate.squeeze(1), packed
+        skipped = duplicate if self.config.late_counts else duplicate | late
+        return found.columns, skipped.squeeze(1), packed
 
     def forward_sequence(self, columns: Tensor, h: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the head sees for whole histories.
@@ -205,8 +228,8 @@ class Scorer(nn.Module):
         memory = self._memory(fields, found)[:, None] * self._remembered()[None, :, None]
         encoded = self.encoder(every).flatten(0, 1)
         z, _ = self.cell.step(encoded, memory.flatten(0, 1))
-        logit = self.calibration(self.head(torch.cat((encoded, z), dim=1)))
-        variants: Tensor = logit.reshape(-1, every.shape[1])
+        level = self.answer.level(self._raw(torch.cat((encoded, z), dim=1)))
+        variants: Tensor = level.reshape(-1, every.shape[1])
         return Explanation(variants[:, :1] - variants[:, 1:], found)
 
     def extract(self, events: Tensors, fields: Tensors, shared: Tensors) -> Features:
@@ -224,6 +247,43 @@ class Scorer(nn.Module):
         chosen = made[:, self._chosen] if self.config.omit else made
         return Features(chosen, new, context, repeat)
 
+    def _raw(self, inputs: Tensor) -> Tensor:
+        """Return what the head gives, calibrated where it is a probability's log-odds."""
+        raw: Tensor = self.head(inputs)
+        return self.calibration(raw) if self.answer.is_probability else raw
+
+    def _say(self, inputs: Tensor, found: Features, fields: Tensors, parameters: Tensors) -> Said:
+        """Return the answer to events of which the head sees ``inputs [B, width]``."""
+        asked = Asked(
+            events={name: found.context.events[name] for name in self.answer.reads},
+            columns={
+                name: found.columns[:, at : at + 1]
+                for name, at in zip(self.answer.columns, self._answers, strict=True)
+            },
+            state={each.name: fields[each.name] for each in self.answer.state},
+            parameters={name: parameters[name][:, None] for name in self.answer.given},
+        )
+        said: Said = self.answer(self._raw(inputs), asked)
+        return said
+
+    def _is_late(self, context: Context) -> Tensor:
+        """Return which events are late, or come too soon, bool ``[B, 1]``."""
+        late = context.lag_ms > round(self.config.late_after_s * 1000)
+        if not self.config.period_s:
+            return late
+        soon = (context.gap_ms < round(self.config.period_s * 1000)) & ~context.first
+        return late | soon
+
+    def _counted(self, new: dict[str, Pieces], fields: Tensors, late: Tensor) -> dict[str, Pieces]:
+        """Return the new state of all but the ring: the old one of late events, if so declared."""
+        if self.config.late_counts:
+            return new
+        whole = {
+            name: each if isinstance(each, Tensor) else torch.cat(each, dim=1)
+            for name, each in new.items()
+        }
+        return {name: torch.where(late, fields[name], each) for name, each in whole.items()}
+
     def _memory(self, fields: Tensors, like: Tensor) -> Tensor:
         return fields[_MEMORY] if self.cell.state_size else like[:, :0]
 
@@ -236,7 +296,7 @@ class Scorer(nn.Module):
         own = chain.from_iterable(part.state for part in self.parts)
         size = self.cell.state_size
         memory = (StateField(_MEMORY, "float32", (size,)),) if size else ()
-        return (*self.ring.state, *own, *memory)
+        return (*self.ring.state, *own, *self.answer.state, *memory)
 
     def _unpack(self, state: Tensors) -> dict[str, Tensor]:
         named: dict[str, Tensor] = {}
@@ -256,7 +316,10 @@ class Scorer(nn.Module):
     def _writer(self) -> str:
         """Return a digest of the features' options, and of the encoding and cell behind memory."""
         parts = [[each.name, dict(each.options)] for each in self.config.features]
-        digest = sha256(json.dumps([parts, self.config.cell.name], sort_keys=True).encode())
+        said: list[Any] = [parts, self.config.cell.name]
+        if self.answer.state:
+            said.append([self.config.output.name, dict(self.config.output.options)])
+        digest = sha256(json.dumps(said, sort_keys=True).encode())
         if self.cell.state_size:
             tensors = {**self.encoder.state_dict(), **self.cell.state_dict()}
             for name in sorted(tensors):
@@ -278,9 +341,11 @@ def _ring_fields(schema: Schema, config: ScorerConfig) -> RingFields:
     )
 
 
-def _inputs(schema: Schema, ring: RingFields, parts: list[Feature]) -> tuple[str, ...]:
+def _inputs(
+    schema: Schema, ring: RingFields, parts: list[Feature], answer: Answer
+) -> tuple[str, ...]:
     read = {name for name in ring if name is not None}
-    read |= set(chain.from_iterable(part.reads for part in parts))
+    read |= set(chain.from_iterable(part.reads for part in parts)) | set(answer.reads)
     names = [each.name for each in schema.streamed]
     missing = sorted(read - set(names))
     if missing:
@@ -306,6 +371,16 @@ def _outputs(parts: list[Feature], omit: tuple[str, ...]) -> tuple[tuple[Output,
         )
     chosen = [at for at, name in enumerate(names) if name not in omit]
     return tuple(outputs[at] for at in chosen), chosen
+
+
+def _place(outputs: tuple[Output, ...], name: str) -> int:
+    names = [each.name for each in outputs]
+    if name not in names:
+        raise ConfigError(
+            f"a column of [output] must be one that the scorer makes, however: no {name!r}; "
+            f"there are {', '.join(names)}"
+        )
+    return names.index(name)
 
 
 def _kept(outputs: tuple[Output, ...], config: ScorerConfig) -> tuple[int, ...]:

@@ -35,10 +35,14 @@ class RingFields(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """``duplicate`` bool ``[B, 1]``; ``score`` float32 ``[B, 1]``, its first answer or 0."""
+    """``duplicate`` bool ``[B, 1]``; ``score`` float32 ``[B, 1]``, its first answer or 0.
+
+    ``outputs`` float32 ``[B, k]`` is the rest of that answer.
+    """
 
     duplicate: Tensor
     score: Tensor
+    outputs: Tensor
 
 
 class Ring(nn.Module):
@@ -47,14 +51,16 @@ class Ring(nn.Module):
     Args:
         fields: the names of the fields that go into it.
         length: how many events it holds.
+        outputs: how many values an answer has beside its score.
     """
 
     slots: Tensor
 
-    def __init__(self, fields: RingFields, length: int) -> None:
+    def __init__(self, fields: RingFields, length: int, outputs: int = 0) -> None:
         super().__init__()
         self.fields = fields
         self.length = length
+        self.outputs = outputs
         self.register_buffer("slots", torch.arange(length).float()[None], persistent=False)
         self.state: tuple[StateField, ...] = (
             StateField("ring_id", "int64", (length,)),
@@ -66,6 +72,8 @@ class Ring(nn.Module):
         )
         if fields.counterparty is not None:
             self.state += (StateField("ring_counterparty", "float32", (length,)),)
+        if outputs:
+            self.state += (StateField("ring_outputs", "float32", (length, outputs)),)
 
     def context(
         self,
@@ -114,12 +122,26 @@ class Ring(nn.Module):
         return Repeat(
             duplicate=found.sum(1, keepdim=True) > 0.5,
             score=(found * state["ring_score"]).sum(1, keepdim=True),
+            outputs=self._first_outputs(found, state),
         )
 
+    def _first_outputs(self, found: Tensor, state: Mapping[str, Tensor]) -> Tensor:
+        if not self.outputs:
+            return found[:, :0]
+        held = state["ring_outputs"].reshape(-1, self.length, self.outputs)
+        return (found[:, :, None] * held).sum(1)
+
     def shifted(
-        self, context: Context, state: Mapping[str, Tensor], score: Tensor
+        self, context: Context, state: Mapping[str, Tensor], score: Tensor, outputs: Tensor
     ) -> dict[str, Pieces]:
-        """Return the ring's new state once the event's score ``[B, 1]`` is known."""
+        """Return the ring's new state once an event's answer is known.
+
+        Args:
+            context: of the event.
+            state: the ring's state fields by name, ``[B, size]``.
+            score: ``[B, 1]``.
+            outputs: the values beside it, ``[B, k]``.
+        """
         keep = self.length - 1
         event_id = context.events[self.fields.event_id][:, None]
         newest = {
@@ -133,6 +155,8 @@ class Ring(nn.Module):
         shifted: dict[str, Pieces] = {
             name: (value, state[name][:, :keep]) for name, value in newest.items()
         }
+        if self.outputs:
+            shifted["ring_outputs"] = (outputs, state["ring_outputs"][:, : keep * self.outputs])
         return {**shifted, "last_time": context.now_ms, "events": context.earlier + 1.0}
 
     def _ring_counterparty(self, state: Mapping[str, Tensor]) -> Tensor:

@@ -1,0 +1,1 @@
+"""What a model says of an event: a probability, quantiles, and what is made of them; one a file."""
