@@ -11,10 +11,10 @@ from typing import Any
 from engine.bundle import write_bundle
 from engine.errors import BundleError
 from engine.manifest import MODEL_FILE, REASONS_FILE, Manifest
-from export.card import write_card
+from export.card import write_card, write_short_card
 from export.graph import OPSET, export_model, export_reasons
 from export.parity import Parity, check_parity
-from models.evaluation import assess
+from models.evaluation import Assessment, Judged, assess
 from models.training import TrainedScorer
 
 #: A graph larger than this holds something that it should not.
@@ -59,12 +59,12 @@ def export_bundle(
     parity = check_parity(
         scorer, schema, files[MODEL_FILE], files[REASONS_FILE], sample=trained.sample
     )
-    found = assess(trained.validation, trained.thresholds, trained.config.threshold_rule.costs)
+    config = trained.config.scorer
     manifest = Manifest(
         name=name,
         version=version,
-        pack=trained.config.scorer.pack,
-        family=trained.config.scorer.cell.name,
+        pack=config.pack,
+        family=config.cell.name,
         created=(created or datetime.now(UTC)).isoformat(timespec="seconds"),
         schema=schema,
         state=scorer.layout,
@@ -72,13 +72,31 @@ def export_bundle(
         reasons=scorer.reasons,
         shared=scorer.shared,
         features=tuple(each.name for each in scorer.outputs),
+        outputs=scorer.answer.outputs,
+        parameters=scorer.answer.given,
+        rules=config.rules,
+        decisions=config.decisions,
+        reasons_in=scorer.answer.reasons_in,
         training={**trained.facts, **(training or {}), "config": trained.config.to_dict()},
-        metrics={"validation": found.metrics.to_dict(), **(metrics or {})},
+        metrics={"validation": _figures(trained), **(metrics or {})},
         versions=_versions(),
     )
     write_bundle(folder, manifest, files)
-    write_card(folder, manifest, found)
+    if trained.validation is None or config.rules:
+        write_short_card(folder, manifest)
+    else:
+        write_card(folder, manifest, _assessed(trained, trained.validation))
     return parity
+
+
+def _figures(trained: TrainedScorer) -> Mapping[str, Any]:
+    if trained.validation is None:
+        return trained.metrics
+    return _assessed(trained, trained.validation).metrics.to_dict()
+
+
+def _assessed(trained: TrainedScorer, validation: Judged) -> Assessment:
+    return assess(validation, trained.thresholds, trained.config.threshold_rule.costs)
 
 
 def _versions() -> dict[str, str]:

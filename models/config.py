@@ -164,6 +164,10 @@ class TrainConfig:
         scorer: what is trained.
         seed: of every random choice.
         warm_up_days, label_delay_days, validation_days: see above.
+        validation_share: the share of the accounts that validate instead of the last days, for
+            histories in which all accounts have the same period; 0 for the last days. An account
+            whose name has a ``~`` is taken for the one whose name stands before it, and only
+            teaches.
         epochs: the most passes over the training events.
         patience: stop after this many epochs without a better average precision.
         windows: windows in a batch (:mod:`models.sampling`).
@@ -195,6 +199,7 @@ class TrainConfig:
     warm_up_days: float = 30.0
     label_delay_days: float = 7.0
     validation_days: float = 8.0
+    validation_share: float = 0.0
     epochs: int = 10
     patience: int = 3
     windows: int = 512
@@ -278,7 +283,7 @@ _RULES: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {
         lambda value: 0.0 < value <= 1.0,
         "above 0 and at most 1",
     ),
-    ("average", "feature_dropout", "label_smoothing"): (
+    ("average", "feature_dropout", "label_smoothing", "validation_share"): (
         lambda value: 0.0 <= value < 1.0,
         "at least 0 and below 1",
     ),

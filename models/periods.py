@@ -5,6 +5,7 @@ In the order of time: the warm-up, the training, a gap of the labels' delay, the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,9 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import HistoryError
+from engine.hashing import hash_strings
 from models.config import TRAINING_FILE, TrainConfig
 
 DAY_MS = 86_400_000
+
+#: Stands, in the name of an account that only teaches, behind the name of the one it is made of.
+TEACHES = "~"
 
 #: What to do where a period lacks a kind of event.
 _ADVICE = {
@@ -65,7 +70,10 @@ class Bounds:
 
 
 def split(
-    event_time_ms: NDArray[np.int64], labels: NDArray[np.float32], config: TrainConfig
+    event_time_ms: NDArray[np.int64],
+    labels: NDArray[np.float32],
+    config: TrainConfig,
+    accounts: Sequence[str] = (),
 ) -> Periods:
     """Cut a history by time: warm-up, training, a gap of the labels' delay, validation.
 
@@ -73,7 +81,8 @@ def split(
         event_time_ms: in ms since 1970, ascending; int64 ``[n]``.
         labels: 1 fraud, 0 genuine, NaN unknown; float32 ``[n]``. An event of unknown label is in
             neither period.
-        config: how long the periods are.
+        config: how long the periods are, or which share of the accounts validates.
+        accounts: the events' accounts, for that.
 
     Raises:
         HistoryError: it is not sorted by time, is too short, or it or a period has no fraud or no
@@ -81,6 +90,8 @@ def split(
     """
     if len(event_time_ms) == 0 or (np.diff(event_time_ms) < 0).any():
         raise HistoryError("a history must be sorted by time and not empty; sort it by event time")
+    if config.validation_share:
+        return _by_account(labels, config, accounts)
     bounds = Bounds.of(int(event_time_ms[0]), int(event_time_ms[-1]), config)
     if bounds.train_from >= bounds.train_until:
         raise HistoryError(_too_short(event_time_ms, config))
@@ -91,6 +102,21 @@ def split(
     validation = known & (times >= bounds.validate_from)
     _check_period("training", labels[training], (bounds.train_from, bounds.train_until))
     _check_period("validation", labels[validation], (bounds.validate_from, bounds.end))
+    return Periods(training, validation)
+
+
+def _by_account(
+    labels: NDArray[np.float32], config: TrainConfig, accounts: Sequence[str]
+) -> Periods:
+    """Let a share of the accounts validate, as the hash of their names chooses them."""
+    check_classes(labels)
+    known = ~np.isnan(labels)
+    drawn = hash_strings([each.partition(TEACHES)[0] for each in accounts]) & 0xFFFF
+    chosen = drawn < round(config.validation_share * 0x10000)
+    teaches = np.array([TEACHES in each for each in accounts], dtype=np.bool_)
+    training, validation = known & ~chosen, known & chosen & ~teaches
+    for name, period in (("training", training), ("validation", validation)):
+        _check_labels(f"the {name} accounts", labels[period], "give a history of more accounts")
     return Periods(training, validation)
 
 
@@ -111,13 +137,17 @@ def check_classes(labels: NDArray[np.float32]) -> None:
 
 def _check_period(name: str, labels: NDArray[np.float32], bounds: tuple[int, int]) -> None:
     """Raise :class:`HistoryError` where a period's known labels are all alike."""
+    start, end = map(_written, bounds)
+    _check_labels(f"the {name} period, {start} to {end},", labels, _ADVICE[name])
+
+
+def _check_labels(what: str, labels: NDArray[np.float32], advice: str) -> None:
     frauds = int((labels > 0.5).sum())
     if 0 < frauds < len(labels):
         return
-    start, end = map(_written, bounds)
     raise HistoryError(
-        f"the {name} period, {start} to {end}, must have frauds and genuine events, however: of "
-        f"its {len(labels):,} labelled events {frauds:,} are frauds; {_ADVICE[name]}"
+        f"{what} must have frauds and genuine events, however: of its {len(labels):,} labelled "
+        f"events {frauds:,} are frauds; {advice}"
     )
 
 

@@ -37,6 +37,7 @@ from models.features.base import Context, Feature, Output, Pieces
 from models.features.registry import build_feature
 from models.features.ring import Repeat, Ring, RingFields
 from models.head import Calibration
+from models.packs.code import code_of
 
 _MEMORY = "memory"
 
@@ -104,6 +105,7 @@ class Scorer(nn.Module):
 
     def __init__(self, schema: Schema, config: ScorerConfig) -> None:
         super().__init__()
+        code_of(config.pack)
         self.schema = schema
         self.config = config
         self.answer = build_answer(config.output.name, config.output.options)

@@ -51,7 +51,8 @@ class TrainedScorer:
         thresholds: chosen on the validation period.
         facts: the periods and counts of the training, for the manifest.
         metrics: of the validation period, for the manifest.
-        validation: the events of the validation period with their scores.
+        validation: the events of the validation period with their scores; None for a model whose
+            score is no probability.
         sample: the first events of some accounts, field to ``[accounts, T]``: what an exported
             graph is checked on.
     """
@@ -62,7 +63,7 @@ class TrainedScorer:
     thresholds: Thresholds
     facts: Mapping[str, Any]
     metrics: Mapping[str, float]
-    validation: Judged
+    validation: Judged | None
     sample: Mapping[str, NDArray[Any]]
 
 
@@ -89,7 +90,7 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    periods = split(columns.event_time_ms, labels, config)
+    periods = split(columns.event_time_ms, labels, config, columns.accounts)
     scorer = Scorer(schema, config.scorer)
     histories = by_account(account_hashes(columns, schema))
     delay_ms = round(config.label_delay_days * DAY_MS)

@@ -7,10 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import pyarrow.parquet as pq
 import typer
 from rich.text import Text
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, HistoryError
 from models.config import load_train_config
 from models.packs.registry import find_pack, load_schema
 from riskstream.histories import open_history
@@ -91,6 +92,45 @@ def check(
         _print(found, report)
     if found.worst is Severity.PROBLEM:
         raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def prepare(
+    pack: Annotated[str, typer.Argument(help="A pack that knows the raw file, or its folder.")],
+    file: Annotated[Path, typer.Argument(help="The raw file.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="The .parquet file of events.")],
+    training: Annotated[
+        bool, typer.Option("--training", help="Add what a training needs, where the pack does.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    r"""Turn a raw file that a pack knows into a file of its events.
+
+    Every other command takes that file. Needs the extra riskstream\[train].
+
+    [bold]Examples[/bold]
+
+      riskstream data prepare credit taiwan.parquet --training -o statements.parquet
+
+      riskstream data prepare market closes.parquet -o bars.parquet
+    """
+    from models.packs.code import load_code
+
+    make = load_code(find_pack(pack)).prepare
+    if make is None:
+        raise ConfigError(
+            f"a pack must have a function `prepare` to prepare a file, however: {pack} has none; "
+            "give the file itself to the other commands"
+        )
+    if not file.is_file():
+        raise HistoryError(f"the raw file must be a file, however: {file} is none")
+    table = make(file, training)
+    with writable("--out", output):
+        pq.write_table(table, output, compression="zstd")
+    if json:
+        print_json({"events": table.num_rows, "out": str(output)})
+        return
+    out.print(f"{table.num_rows:,} events, into {output}")
 
 
 @app.command()

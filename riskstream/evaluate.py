@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.bundle import Bundle
 from engine.errors import ConfigError
 from models.costs import Costs
 from riskstream.evaluation import Evaluation, Wanted, run
-from riskstream.histories import Period, Scoring
+from riskstream.histories import Period, Scoring, open_history
 from riskstream.options import (
     BundleOption,
     ConfigOption,
@@ -28,8 +29,13 @@ from riskstream.options import (
     print_json,
     settings_of,
 )
+from riskstream.pack_evaluation import judge, own_report
 from riskstream.page_view import print_page
 from riskstream.train import require_training
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from models.packs.reports import Report
 
 ReviewCostOption = Annotated[
     float | None, typer.Option("--review-cost", min=0, help="A review's cost, as amounts are.")
@@ -96,6 +102,13 @@ def evaluate(
             "folder with --bundle"
         )
     loaded = load_bundle(settings)
+    if own_report(loaded) is not None:
+        how = Scoring(parse_duration("--labels-delay", labels_delay))
+        opened = open_history(file, loaded.manifest.schema, settings, Period(None, until))
+        told = judge(opened, loaded, settings, how, parse_time("--from", start) or 0, file)
+        if told is not None:
+            _tell_own(told, loaded, settings, report, write_card, json)
+        return
     costs = costs_of(
         loaded.manifest.training,
         review_cost=review_cost,
@@ -120,6 +133,27 @@ def evaluate(
         return
     print_page(found.page(), out, without=_LEFT_OUT)
     _tell(found, report)
+
+
+def _tell_own(
+    told: Report,
+    bundle: Bundle,
+    settings: Settings,
+    report: Path | None,
+    write_card: bool,
+    json: bool,
+) -> None:
+    """Show and write a pack's own report."""
+    if report is not None:
+        _write("--report", report, told.html())
+    if write_card:
+        from export.card import update_card
+
+        update_card(bundle_folder(settings), bundle.manifest, told.page)
+    if json:
+        print_json(told.figures)
+        return
+    print_page(told.page, out)
 
 
 def costs_of(training: Mapping[str, Any], **given: float | None) -> Costs:

@@ -18,6 +18,7 @@ from engine.errors import ConfigError
 from engine.history import History
 from engine.schema import Schema
 from models.config import TrainConfig, load_train_config
+from models.packs.code import load_code
 from models.packs.fit import check_pack
 from models.packs.registry import find_pack, load_schema
 from models.periods import split
@@ -78,12 +79,13 @@ def train(
     """
     folder = find_pack(pack)
     require_training()
+    load_code(folder)
     settings = _training_settings(folder, epochs, seed, family)
     schema = load_schema(folder)
     check_pack(schema, settings.scorer)
     history = open_history(data, schema, settings_of(config, None, field), Period(start, until))
     events, labels = _labelled(history, data)
-    split(events.event_time_ms, labels, settings)
+    split(events.event_time_ms, labels, settings, events.accounts)
     make_folder("--out", output)
     began_s = time.monotonic()
     trained = _fit(events, labels, schema, settings)

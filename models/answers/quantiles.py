@@ -86,7 +86,9 @@ class Quantiles(Answer):
         volatility = scale * torch.exp(_MOST_SCALED * torch.tanh(raw[..., :1] / _MOST_SCALED))
         centre = _MOST_CENTRE * torch.tanh(raw[..., 1:2])
         moved = _MOST_SPREAD * torch.tanh(raw[..., 2:6] / _MOST_SPREAD)
-        low, lower, high, higher = torch.exp(self.usual.to(raw.device) + moved).split(1, dim=-1)
+        low, lower, high, higher = torch.split(
+            torch.exp(self.usual.to(raw.device) + moved), 1, dim=-1
+        )
         places = (centre - low - lower, centre - low, centre, centre + high, centre + high + higher)
         return torch.cat(places, dim=-1) * volatility, volatility
 
@@ -97,7 +99,7 @@ class Quantiles(Answer):
         known = asked.state["forecasts"] > 0.5
         shortfall = torch.where(known, (before - realised).clamp(min=0.0), 0.0)
         first = quantiles[:, :1]
-        each = quantiles.split(1, dim=1)
+        each = torch.split(quantiles, 1, dim=1)
         yearly = volatility * self.per_year**0.5
         values = (*each, yearly, torch.sigmoid(raw[:, 6:7]), realised, shortfall)
         state: Mapping[str, Tensor] = {
