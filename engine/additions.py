@@ -166,7 +166,11 @@ def _of_event(
 ) -> NDArray[np.float32]:
     if quantity.source is not Source.EVENT:
         return np.zeros_like(amount)
-    grown = amount if quantity.measure is Measure.AMOUNT else np.ones_like(amount)
+    grown = np.ones_like(amount)
+    if quantity.measure is Measure.AMOUNT:
+        grown = amount
+    elif quantity.measure is Measure.VALUE:
+        grown = np.clip(kept[kept_column(str(quantity.feature))], -LARGEST, LARGEST)
     return grown * _within(quantity, amount, kept)
 
 
@@ -182,6 +186,8 @@ def _grown(measure: Measure, labels: Labels) -> NDArray[np.float32]:
             return labels.known
         case Measure.AMOUNT:
             return labels.known * labels.amount
+        case Measure.VALUE:
+            return np.zeros_like(labels.amount)
         case Measure.POSITIVE:
             return labels.positive
         case Measure.NEGATIVE:

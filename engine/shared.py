@@ -38,10 +38,13 @@ class Source(StrEnum):
 
 
 class Measure(StrEnum):
-    """What is added: one, the event's amount, or one where the label says fraud, or genuine."""
+    """What is added: one, the event's amount, the value of one of the model's columns, or one
+    where the label says fraud, or genuine.
+    """
 
     COUNT = "count"
     AMOUNT = "amount"
+    VALUE = "value"
     POSITIVE = "positive"
     NEGATIVE = "negative"
 
@@ -55,7 +58,8 @@ class Quantity:
         source: what adds to it.
         measure: what is added.
         amount_at_most: only of events whose amount is at most this; None for all.
-        feature: the name of one of the model's columns that decides, too.
+        feature: the name of one of the model's columns: what is added up, where the measure is a
+            value; else it decides, too.
         feature_above, feature_at_most: only of events whose column is above this, and at most
             this; None for no such bound.
     """
@@ -72,11 +76,19 @@ class Quantity:
         of_labels = (Measure.POSITIVE, Measure.NEGATIVE)
         if self.source is Source.EVENT and self.measure in of_labels:
             raise BundleError(
-                f"a quantity of events must be a count or an amount, however: {self.name} is "
-                f"{self.measure}, which only labels are; give it source = label"
+                "a quantity of events must be a count, an amount or a value, however: "
+                f"{self.name} is {self.measure}, which only labels are; give it source = label"
+            )
+        if self.measure is Measure.VALUE and (
+            self.feature is None or self.source is not Source.EVENT
+        ):
+            raise BundleError(
+                "a quantity that is a value must have a feature, of events, however: "
+                f"{self.name} has feature={self.feature!r} and source={self.source}"
             )
         is_bounded = self.feature_above is not None or self.feature_at_most is not None
-        if is_bounded != (self.feature is not None):
+        needs_bound = self.feature is not None and self.measure is not Measure.VALUE
+        if (is_bounded and self.feature is None) or (needs_bound and not is_bounded):
             raise BundleError(
                 "a quantity must have a feature and its bound together, however: "
                 f"{self.name} has feature={self.feature!r}, feature_above={self.feature_above}, "

@@ -86,7 +86,7 @@ class Learner:
     def epoch(self) -> float:
         """Go over the training events once. Returns the mean loss."""
         rng = self._seeded()
-        drawn = self._drawn(rng)
+        drawn = self.drawn(rng)
         windows = cut(self._taught, self.config.steps, rng)
         states = starting_states(self.averaged, windows, self._encoded, self.material.fresh)
         plan = batches(windows.with_any(drawn.numpy() > 0), self.config.windows, rng)
@@ -102,19 +102,30 @@ class Learner:
         """Return the average's log-odds of the validation events, before calibration; float32."""
         return _logits(self.averaged, self.material, self._encoded)
 
-    def _seeded(self) -> np.random.Generator:
-        """Return this epoch's generator, and seed PyTorch's."""
-        rng = np.random.default_rng([self.config.seed, self.epochs])
-        torch.manual_seed(int(rng.integers(1 << 62)))
-        return rng
+    def loss(self, made: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
+        """Return what is made small, for ``m`` events.
 
-    def _drawn(self, rng: np.random.Generator) -> Tensor:
+        Args:
+            made: what each member gives, float ``[m, members]``.
+            rows: the events' rows of the history, int64 ``[m]``.
+            weight: float32 ``[m]``.
+        """
+        config, labels = self.config, self.material.labels[rows]
+        return weighted_loss(made, labels, weight, config.label_smoothing, config.focal)
+
+    def drawn(self, rng: np.random.Generator) -> Tensor:
         """Return the events' weights in this epoch: 0 for those that are left out."""
         share = self.config.negatives
         fraud = self.material.labels.numpy() > 0.5
         kept = fraud | (rng.random(len(fraud)) < share)
         weight = np.where(fraud, 1.0, 1.0 / share) * (kept & self.material.periods.training)
         return torch.from_numpy(weight.astype(np.float32)) * self.material.fresh
+
+    def _seeded(self) -> np.random.Generator:
+        """Return this epoch's generator, and seed PyTorch's."""
+        rng = np.random.default_rng([self.config.seed, self.epochs])
+        torch.manual_seed(int(rng.integers(1 << 62)))
+        return rng
 
     def _set_schedule(self, done: float) -> None:
         for group in self.optimizer.param_groups:
@@ -129,14 +140,8 @@ class Learner:
         with self._precision():
             encoded = drop_columns(self._encoded[chunk.rows], self.config.feature_dropout)
             inputs, _ = self.scorer.encoded_sequence(encoded, h, valid)
-            logits = self.scorer.head.members(inputs[chosen])
-        loss = weighted_loss(
-            logits,
-            self.material.labels[chunk.rows[chosen]],
-            weight[chosen],
-            self.config.label_smoothing,
-            self.config.focal,
-        )
+            made = self.scorer.head.members(inputs[chosen])
+        loss = self.loss(made, chunk.rows[chosen], weight[chosen])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.scorer.parameters(), self.config.clip)

@@ -48,8 +48,8 @@ class Cut:
         return len(self.start)
 
     def chunk(self, places: NDArray[np.int64]) -> Chunk:
-        """Return the rows of the windows at ``places``, int64 ``[A]``."""
-        step = np.arange(self.steps)[None, :]
+        """Return the rows of the windows at ``places``, int64 ``[A]``; as long as the longest."""
+        step = np.arange(self.length[places].max(initial=1))[None, :]
         valid = step < self.length[places][:, None]
         index = np.where(valid, self.start[places][:, None] + step, 0)
         rows = np.where(valid, self.histories.order[index], 0)

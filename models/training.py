@@ -112,7 +112,7 @@ def train(
         facts=_facts(columns, labels, periods, histories, config),
         metrics=_ranking(judged.scores, judged.fraud),
         validation=judged,
-        sample=_first_events(best, columns, histories),
+        sample=first_events(best, columns, histories),
     )
 
 
@@ -183,9 +183,7 @@ def _thresholds(judged: Judged, config: TrainConfig) -> Thresholds:
     )
 
 
-def _first_events(
-    scorer: Scorer, columns: Columns, histories: Histories
-) -> dict[str, NDArray[Any]]:
+def first_events(scorer: Scorer, columns: Columns, histories: Histories) -> dict[str, NDArray[Any]]:
     """Return the first events of the longest histories, field to ``[accounts, T]``."""
     longest = np.argsort(-histories.lengths, kind="stable")[:_CHECKED_ACCOUNTS]
     steps = min(_CHECKED_STEPS, int(histories.lengths[longest].min()))

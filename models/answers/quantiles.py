@@ -39,6 +39,8 @@ class Quantiles(Answer):
     Args:
         of: the column that is forecast, by its name.
         scale: the column with its volatility so far, by its name.
+        given: the column that is above 0 where there is such a value, by its name.
+        unit: what one of the columns is, as the values are said: 0.01 for percent.
         per_year: how many events there are in a year.
         below, above: the usual distances, in volatilities, from the median to the quantiles at
             5 % and 95 %, and from there to those at 1 % and 99 %.
@@ -55,6 +57,8 @@ class Quantiles(Answer):
         self,
         of: str,
         scale: str,
+        given: str,
+        unit: float = 1.0,
         per_year: float = 252.0,
         below: Sequence[float] = (1.55, 1.05),
         above: Sequence[float] = (1.55, 1.0),
@@ -62,8 +66,9 @@ class Quantiles(Answer):
         super().__init__()
         if len(below) != 2 or len(above) != 2 or min(*below, *above) <= 0.0:
             raise ValueError(f"below and above must be two distances above 0: {below}, {above}")
-        self.of, self.scale, self.per_year = of, scale, float(per_year)
-        self.columns = (of, scale)
+        self.of, self.scale, self.has = of, scale, given
+        self.unit, self.per_year = float(unit), float(per_year)
+        self.columns = (of, scale, given)
         self.usual = torch.tensor([*below, *above]).log()
         self.state = (StateField("forecast_q01", "float32"), StateField("forecasts", "float32"))
 
@@ -95,8 +100,9 @@ class Quantiles(Answer):
     def forward(self, raw: Tensor, asked: Asked) -> Said:
         """See :meth:`Answer.forward`."""
         quantiles, volatility = self.distribution(raw, asked.columns[self.scale])
-        realised, before = asked.columns[self.of], asked.state["forecast_q01"]
-        known = asked.state["forecasts"] > 0.5
+        quantiles, volatility = quantiles * self.unit, volatility * self.unit
+        realised, before = asked.columns[self.of] * self.unit, asked.state["forecast_q01"]
+        known = (asked.state["forecasts"] > 0.5) & (asked.columns[self.has] > 0.0)
         shortfall = torch.where(known, (before - realised).clamp(min=0.0), 0.0)
         first = quantiles[:, :1]
         each = torch.split(quantiles, 1, dim=1)

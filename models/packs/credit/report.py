@@ -73,7 +73,7 @@ def report(scored: ScoredHistory) -> Report:
 
 def fold_table(folds: Mapping[str, Sequence[CreditFigures]]) -> Table:
     """Return the means over folds of several models, with the standard deviation of the AUC."""
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for name, each in folds.items():
         auc = np.array([fold.auc for fold in each], dtype=np.float64)
         means = [
@@ -81,7 +81,13 @@ def fold_table(folds: Mapping[str, Sequence[CreditFigures]]) -> Table:
             for figure in ("auc", "gini", "ks", "brier", "calibration_error")
         ]
         rows.append((name, means[0], float(auc.std(ddof=1)), *means[1:]))
-    titles = ["model", ("AUC", "score"), ("±", "score"), ("Gini", "score"), ("KS", "score")]
+    titles: list[Column | str | tuple[str, str]] = [
+        "model",
+        ("AUC", "score"),
+        ("±", "score"),
+        ("Gini", "score"),
+        ("KS", "score"),
+    ]
     return Table([*titles, ("Brier", "score"), ("calibration error", "score")], rows)
 
 
