@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 3
 SOURCES := engine models export streams riskstream tests benchmarks
 
-.PHONY: help demo test test-slow check lint format types imports bench handbook evaluate wheel clean
+.PHONY: help demo test test-slow check lint format types imports bench handbook credit evaluate wheel clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,11 @@ handbook: $(VENV)/.development  ## compare the stream with the core on the Handb
 
 evaluate: $(VENV)/.development  ## judge every family on the Handbook's test folds; goes on where it was
 	$(BIN)/python -m benchmarks.evaluate --data $(HANDBOOK)
+
+DATA ?= taiwan-credit-default.parquet
+
+credit: $(VENV)/.development  ## judge the credit pack on five folds, beside scorecard and trees
+	$(BIN)/python benchmarks/credit_folds.py --data $(DATA) --protected
 
 wheel: $(VENV)/.development  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -83,6 +83,11 @@ def thresholds(
     _check_one(by_cost, alerts_per_day, review_share)
     settings = settings_of(config, folder, field)
     bundle = Bundle.load(folder)
+    if bundle.manifest.rules:
+        raise ConfigError(
+            f"thresholds must be of a bundle that decides by its score, however: {folder} decides "
+            "by rules; change their limits under [limits] in the configuration"
+        )
     if output.resolve() == folder.resolve():
         raise ConfigError(f"--out must be another folder than the bundle's, however: {output}")
     make_folder("--out", output)

@@ -2,7 +2,8 @@
 
 from models.packs.market.features import Market, Returns
 from models.packs.market.prepare import bars as prepare
+from models.packs.market.report import report
 
-__all__ = ["FEATURES", "prepare"]
+__all__ = ["FEATURES", "prepare", "report"]
 
 FEATURES = {"returns": Returns, "market": Market}
