@@ -28,12 +28,14 @@ from riskstream.options import (
     run_async,
     settings_of,
 )
+from riskstream.repair import repair
 from streams.log import set_up_logging
 
 if TYPE_CHECKING:
     from streams.backfill import Content, GoOn, Loaded
 
 app = typer.Typer(help="Look after what the engine knows.", no_args_is_help=True)
+app.command()(repair)
 
 
 @app.command()

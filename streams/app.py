@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
@@ -13,11 +11,14 @@ import faust
 from faust.types import TP, EventT, StreamT
 
 from engine.errors import BrokerUnavailable, StreamError, Unavailable
+from streams.committed import Committed, committed
 from streams.faust_options import AsIs, faust_options
 from streams.lane import IsLeft, Lane, Outcome
 from streams.log import get_logger
+from streams.losses import loss_of
 from streams.pipeline import Pipeline
 from streams.ranges import Start, start_at, turned_back
+from streams.recovery import LOSS_EVERY_S, Recovery
 from streams.retries import Interrupted
 from streams.settings import Settings
 from streams.transport import BatchConsumer, Poll
@@ -51,11 +52,12 @@ class RiskApp(faust.App):
         self.failed = asyncio.Event()
         self.error: BaseException | None = None
         self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
+        self.reads_committed = pipeline.outbox.tells_offsets
+        self.commit_note = pipeline.note
         self.has_been_assigned = False
         self.is_spare = False
         self._has_news = asyncio.Event()
-        #: Partitions that are not processed until their positions are read again, and since when.
-        self.fenced: dict[TP, float] = {}
+        self.recovery = Recovery(self)
         self._told_lost: dict[TP, int] = {}
         self.broker_watch = BrokerWatch(pipeline.ping_broker, settings.broker.bootstrap)
         super().__init__(settings.app.id, **faust_options(settings))
@@ -81,11 +83,12 @@ class RiskApp(faust.App):
 
     async def positions(self, partitions: Iterable[TP]) -> Mapping[TP, int]:
         """Tell the consumer where its partitions go on, on every assignment."""
-        self.fenced.clear()
+        self.recovery.forget()
         self.batches.held_back.clear()
         self.metrics.forget_partitions()
         self.pipeline.retries.allow()
         wanted = list(partitions)
+        self.pipeline.tell_more(wanted)
         starts: dict[TP, int] = {}
         for lane in self.pipeline.lanes.values():
             lane.leave_all()
@@ -93,14 +96,13 @@ class RiskApp(faust.App):
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.broker.request_timeout_s * 0.8):
                 for topic, lane in self.pipeline.lanes.items():
-                    starts |= await self._take(lane, [tp for tp in wanted if tp.topic == topic])
-        missing = sorted(set(wanted) - starts.keys())
+                    starts |= await self.take(lane, [tp for tp in wanted if tp.topic == topic])
+        missing = sorted(set(wanted) - starts.keys() - self.recovery.losses.keys())
         if missing:
             named = ", ".join(f"{tp.partition} of {tp.topic}" for tp in missing)
             logger.warning("partitions wait for the state store: %s", named)
-        for tp in missing:
-            self.fenced[tp] = -math.inf
-            self.batches.pause_partitions([tp])
+        self.recovery.put_aside(missing)
+        self.recovery.put_aside(self.recovery.losses, LOSS_EVERY_S)
         self.has_been_assigned, self.is_spare = True, False
         return starts
 
@@ -130,14 +132,14 @@ class RiskApp(faust.App):
         self._tell_lost(partition, expected, min(held[partition].beginning, found))
         return True
 
-    async def _take(self, lane: Lane[Any], wanted: Iterable[TP]) -> dict[TP, int]:
+    async def take(self, lane: Lane[Any], wanted: Iterable[TP]) -> dict[TP, int]:
         """Own partitions and return where they go on; nothing where the worker is to stop."""
         tps = {tp.partition: tp for tp in wanted}
         try:
             found = await lane.positions(tps)
             starts = await self._starts({tps[each]: at for each, at in found.items()})
             caught_up = [tp.partition for tp, start in starts.items() if start.is_caught_up]
-            await lane.own(found, caught_up)
+            await lane.own({tp.partition: found[tp.partition] for tp in starts}, caught_up)
         except Interrupted as error:
             logger.warning("%s", error)
             return {}
@@ -150,8 +152,15 @@ class RiskApp(faust.App):
         held = await self.pipeline.retries.until_done(
             "read", lambda: self.batches.held(found, self.exact_ends)
         )
+        told = await self._committed(found)
         starts = {}
         for tp, position in sorted(found.items()):
+            loss = loss_of(
+                *tp, position, held[tp], told.get((tp.topic, tp.partition)), self.commit_note
+            )
+            if loss is not None:
+                self.recovery.tell_loss(tp, loss)
+                continue
             start = start_at(tp.topic, tp.partition, position, held[tp])
             self._tell_lost(tp, start.offset - start.lost, start.offset)
             logger.info(
@@ -159,6 +168,16 @@ class RiskApp(faust.App):
             )
             starts[tp] = start
         return starts
+
+    async def _committed(self, tps: Iterable[TP]) -> dict[tuple[str, int], Committed]:
+        """Return what Kafka was told of partitions; nothing where it is not to be believed."""
+        if not self.exact_ends:
+            return {}
+        broker, group = self.settings.broker, self.settings.app.id
+        places = [(tp.topic, tp.partition) for tp in tps]
+        return await self.pipeline.retries.until_done(
+            "read", lambda: committed(broker, group, places)
+        )
 
     def _tell_lost(self, tp: TP, first: int, end: int) -> None:
         """Tell of the events from one offset to before another that are gone, once."""
@@ -183,6 +202,7 @@ class RiskApp(faust.App):
         for lane in self.pipeline.lanes.values():
             async with lane.lock:
                 lane.leave_all()
+        self.pipeline.outbox.leave()
 
     async def on_stop(self) -> None:
         """Finish the batch at hand, or give it up where it waits for a server that is away."""
@@ -207,7 +227,7 @@ class RiskApp(faust.App):
         def is_left(partition: int, epoch: int) -> bool:
             """Whether records are another worker's, or are about to be read again."""
             tp = TP(lane.topic, partition)
-            return tp in self.fenced or self.batches.epochs[tp] != epoch
+            return tp in self.recovery.waiting or self.batches.epochs[tp] != epoch
 
         try:
             async with lane.lock:
@@ -220,16 +240,14 @@ class RiskApp(faust.App):
             self.fail(error)
 
     async def _follow(self, lane: Lane[Any], outcome: Outcome) -> None:
-        for partition, offset in outcome.done.items():
+        # Told by Faust, an offset could be told after a later one of a transaction.
+        done = {} if self.pipeline.outbox.tells_offsets else outcome.done
+        for partition, offset in done.items():
             self.batches.processed(TP(lane.topic, partition), offset)
-        for partition in outcome.fenced:
-            tp = TP(lane.topic, partition)
-            self.fenced[tp] = time.monotonic()
-            self.batches.pause_partitions([tp])
-        for partition, position in outcome.rewind.items():
-            tp = TP(lane.topic, partition)
-            self.batches.rewind(tp, (await self._starts({tp: position}))[tp].offset)
-            await lane.own({partition: position})
+        # Who wrote to one has a session timeout to take it over, or to be told that it lost it.
+        fenced = [TP(lane.topic, each) for each in outcome.fenced]
+        self.recovery.put_aside(fenced, self.settings.broker.session_timeout_s)
+        self.recovery.go_back([TP(lane.topic, each) for each in outcome.rewind])
         others = {tp for tp in self.batches.held_back if tp.topic != lane.topic}
         self.batches.held_back = others | {TP(lane.topic, each) for each in lane.waiting}
 
@@ -259,8 +277,7 @@ class RiskApp(faust.App):
 
     async def _reclaim(self) -> None:
         while not self.should_stop:
-            await self.sleep(_WATCH_EVERY_S)
-            await self._take_back()
+            await self.recovery.look()
 
     async def _watch_broker(self) -> None:
         while not self.should_stop:
@@ -278,22 +295,6 @@ class RiskApp(faust.App):
             position = self.batches.starts.get(tp) if position is None else position
             if end is not None and position is not None:
                 gauges[tp.topic].labels(tp.partition).set(max(end - position, 0))
-
-    async def _take_back(self) -> None:
-        """Go on with fenced partitions that are still assigned here.
-
-        A worker that wrote to one of them has had the session timeout to take it over, or to be
-        told that it lost it.
-        """
-        due = time.monotonic() - self.settings.broker.session_timeout_s
-        waited = {tp for tp, since in self.fenced.items() if since <= due}
-        for tp in waited & set(self.batches.assignment()):
-            starts = await self._take(self.pipeline.lanes[tp.topic], [tp])
-            # A rebalance meanwhile has read the positions already.
-            if starts and tp in self.fenced:
-                self.batches.rewind(tp, starts[tp])
-                self.batches.resume_partitions([tp])
-                del self.fenced[tp]
 
     def _create_directories(self) -> None:
         """Do nothing: there are no tables, so there is nothing to keep on disk."""

@@ -154,13 +154,24 @@ class Batch(Generic[ContentT]):
 
 
 def grouped(
-    records: Sequence[ConsumerRecord], rows: Sequence[int], outputs: Sequence[Record]
-) -> list[tuple[int | None, list[Record]]]:
-    """Put each output into the partition its event came from, so that accounts stay in order."""
-    by_partition: dict[int | None, list[Record]] = {}
+    records: Sequence[ConsumerRecord],
+    rows: Sequence[int],
+    outputs: Sequence[Record],
+    wanted: NDArray[np.bool_],
+) -> dict[int, list[Record]]:
+    """Return the outputs of each partition, so that they go where their events came from.
+
+    Args:
+        records: ``n`` of a batch.
+        rows: the place of each output's record.
+        outputs: what comes of them.
+        wanted: the records whose outputs are wanted; bool ``[n]``.
+    """
+    by_partition: dict[int, list[Record]] = {}
     for row, output in zip(rows, outputs, strict=True):
-        by_partition.setdefault(records[row].partition, []).append(output)
-    return list(by_partition.items())
+        if wanted[row]:
+            by_partition.setdefault(records[row].partition, []).append(output)
+    return by_partition
 
 
 def dead_letters(record: ConsumerRecord, reject: Reject, part_bytes: int) -> list[Record]:

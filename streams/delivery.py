@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
@@ -34,6 +34,10 @@ class Chunk:
     topic: str
     partition: int
     records: list[Record]
+
+
+#: What was not acknowledged, and why.
+Failure = tuple[Chunk, BaseException]
 
 
 class Delivery:
@@ -70,70 +74,79 @@ class Delivery:
 
     async def _send_once(self) -> None:
         waiting, self._pending = self._pending, []
-        sent: list[tuple[Chunk, asyncio.Future[object]]] = []
-        failures: list[tuple[Chunk, BaseException]] = []
-        for chunk in waiting:
-            try:
-                sent += await self._hand_over(chunk)
-            except (KafkaError, OSError) as error:
-                failures.append((chunk, error))
-        answers = await asyncio.gather(*(future for _, future in sent), return_exceptions=True)
-        for (chunk, _), answer in zip(sent, answers, strict=True):
-            if isinstance(answer, BaseException):
-                failures.append((chunk, answer))
-        self._judge(failures)
+        self._judge(await deliver(self._producer, waiting))
 
-    def _judge(self, failures: list[tuple[Chunk, BaseException]]) -> None:
+    def _judge(self, failures: Sequence[Failure]) -> None:
         """Keep what failed to be sent again, and raise why."""
         away: BaseException | None = None
         for chunk, error in failures:
-            if isinstance(error, _TOO_LARGE):
-                self._pending += self._smaller(chunk, error)
+            if is_too_large(error):
+                self._pending += smaller(chunk, error, self._shrink)
                 continue
-            if not _is_passing(error):
-                raise self._refusal(chunk, error) from None
+            if not is_passing(error):
+                raise refusal(chunk, error) from None
             self._pending.append(chunk)
             away = away or error
         if away is not None:
             raise unavailable(self._broker, away) from None
 
-    async def _hand_over(self, chunk: Chunk) -> list[tuple[Chunk, asyncio.Future[object]]]:
-        """Give a chunk to the producer, in as many parts as its batches need."""
-        sent = []
-        for batch, part in self._batches(chunk):
-            future = await self._producer.send_batch(batch, chunk.topic, partition=chunk.partition)
-            sent.append((part, future))
-        return sent
 
-    def _batches(self, chunk: Chunk) -> list[tuple[BatchBuilder, Chunk]]:
-        batches: list[tuple[BatchBuilder, Chunk]] = []
-        for record in chunk.records:
-            if not batches or not _append(batches[-1][0], record):
-                part = Chunk(chunk.topic, chunk.partition, [])
-                batches.append((self._producer.create_batch(), part))
-                _append(batches[-1][0], record)
-            batches[-1][1].records.append(record)
-        return batches
+async def deliver(producer: AIOKafkaProducer, chunks: Iterable[Chunk]) -> list[Failure]:
+    """Send chunks, wait for the answers, and return what was not acknowledged, and why."""
+    sent: list[tuple[Chunk, asyncio.Future[object]]] = []
+    failures: list[Failure] = []
+    for chunk in chunks:
+        try:
+            sent += await _hand_over(producer, chunk)
+        except (KafkaError, OSError) as error:
+            failures.append((chunk, error))
+    answers = await asyncio.gather(*(future for _, future in sent), return_exceptions=True)
+    for (chunk, _), answer in zip(sent, answers, strict=True):
+        if isinstance(answer, BaseException):
+            failures.append((chunk, answer))
+    return failures
 
-    def _smaller(self, chunk: Chunk, error: BaseException) -> list[Chunk]:
-        """Return a chunk that was too large as two, or its one record made smaller."""
-        half = len(chunk.records) // 2
-        if half:
-            parts = chunk.records[:half], chunk.records[half:]
-            return [Chunk(chunk.topic, chunk.partition, part) for part in parts]
-        shrink = self._shrink.get(chunk.topic)
-        smaller = shrink(chunk.records[0]) if shrink else None
-        if smaller is None:
-            raise self._refusal(chunk, error)
-        return [Chunk(chunk.topic, chunk.partition, [smaller])]
 
-    def _refusal(self, chunk: Chunk, error: BaseException) -> StreamError:
-        largest = max(len(record.value or b"") for record in chunk.records)
-        return StreamError(
-            f"Kafka must take the records of {chunk.topic}, however: partition {chunk.partition} "
-            f"refuses them for good: {type(error).__name__} (the largest value has {largest} "
-            "bytes); check the topic's max.message.bytes and the access rights"
-        )
+def smaller(chunk: Chunk, error: BaseException, shrink: Mapping[str, Shrink]) -> list[Chunk]:
+    """Return a chunk that was too large as two, or its one record made smaller.
+
+    Raises:
+        StreamError: it cannot be made smaller.
+    """
+    half = len(chunk.records) // 2
+    if half:
+        parts = chunk.records[:half], chunk.records[half:]
+        return [Chunk(chunk.topic, chunk.partition, part) for part in parts]
+    shrinks = shrink.get(chunk.topic)
+    less = shrinks(chunk.records[0]) if shrinks else None
+    if less is None:
+        raise refusal(chunk, error)
+    return [Chunk(chunk.topic, chunk.partition, [less])]
+
+
+def replaced(chunks: Sequence[Chunk], part: Chunk, instead: Sequence[Chunk]) -> list[Chunk]:
+    """Return chunks with others in the place of a part of one of them, in the same order."""
+    found: list[Chunk] = []
+    for chunk in chunks:
+        first = part.records[0]
+        at = next((at for at, record in enumerate(chunk.records) if record is first), None)
+        if at is None:
+            found.append(chunk)
+            continue
+        before, after = chunk.records[:at], chunk.records[at + len(part.records) :]
+        around = [Chunk(chunk.topic, chunk.partition, rest) for rest in (before, after)]
+        found += [each for each in (around[0], *instead, around[1]) if each.records]
+    return found
+
+
+def refusal(chunk: Chunk, error: BaseException) -> StreamError:
+    """Return the error of records that a broker refuses for good."""
+    largest = max(len(record.value or b"") for record in chunk.records)
+    return StreamError(
+        f"Kafka must take the records of {chunk.topic}, however: partition {chunk.partition} "
+        f"refuses them for good: {type(error).__name__} (the largest value has {largest} "
+        "bytes); check the topic's max.message.bytes and the access rights"
+    )
 
 
 def unavailable(broker: Broker, error: BaseException) -> BrokerUnavailable:
@@ -144,10 +157,38 @@ def unavailable(broker: Broker, error: BaseException) -> BrokerUnavailable:
     )
 
 
-def _is_passing(error: BaseException) -> bool:
+def is_too_large(error: BaseException) -> bool:
+    """Whether records were refused for their size."""
+    return isinstance(error, _TOO_LARGE)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether trying again may help."""
     if isinstance(error, OSError | KafkaTimeoutError | KafkaUnavailableError):
         return True
     return isinstance(error, KafkaError) and error.retriable
+
+
+async def _hand_over(
+    producer: AIOKafkaProducer, chunk: Chunk
+) -> list[tuple[Chunk, asyncio.Future[object]]]:
+    """Give a chunk to the producer, in as many parts as its batches need."""
+    sent = []
+    for batch, part in _batches(producer, chunk):
+        future = await producer.send_batch(batch, chunk.topic, partition=chunk.partition)
+        sent.append((part, future))
+    return sent
+
+
+def _batches(producer: AIOKafkaProducer, chunk: Chunk) -> list[tuple[BatchBuilder, Chunk]]:
+    batches: list[tuple[BatchBuilder, Chunk]] = []
+    for record in chunk.records:
+        if not batches or not _append(batches[-1][0], record):
+            part = Chunk(chunk.topic, chunk.partition, [])
+            batches.append((producer.create_batch(), part))
+            _append(batches[-1][0], record)
+        batches[-1][1].records.append(record)
+    return batches
 
 
 def _append(batch: BatchBuilder, record: Record) -> bool:

@@ -32,6 +32,8 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "broker_commit_interval": worker.commit_interval_s,
         "broker_max_poll_records": worker.max_batch,
         "broker_max_poll_interval": 3600.0,
+        # New partitions are noticed after so long.
+        "consumer_metadata_max_age_ms": round(broker.metadata_age_s * 1000),
         "consumer_auto_offset_reset": "earliest",
         "consumer_max_fetch_size": 4_194_304,
         # One poll waits while another is scored: what is held in memory is bounded by these.

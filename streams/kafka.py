@@ -21,6 +21,9 @@ logger = get_logger(__name__)
 #: The most bytes of records in one produce request for a partition.
 MAX_REQUEST_BYTES = 1_000_000
 
+#: How long a transaction may take before Kafka aborts it.
+TRANSACTION_TIMEOUT_S = 60.0
+
 _TANSU = "tansu_cluster"
 
 
@@ -70,6 +73,18 @@ def new_producer(broker: Broker) -> AIOKafkaProducer:
         acks="all",
         max_batch_size=MAX_REQUEST_BYTES // 2,
         max_request_size=MAX_REQUEST_BYTES,
+        **client_options(broker),
+    )
+
+
+def new_transactional_producer(broker: Broker, transactional_id: str) -> AIOKafkaProducer:
+    """Return a producer of transactions; once it is started, earlier ones of its id are fenced."""
+    return AIOKafkaProducer(
+        acks="all",
+        max_batch_size=MAX_REQUEST_BYTES // 2,
+        max_request_size=MAX_REQUEST_BYTES,
+        transactional_id=transactional_id,
+        transaction_timeout_ms=round(TRANSACTION_TIMEOUT_S * 1000),
         **client_options(broker),
     )
 

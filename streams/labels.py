@@ -4,7 +4,7 @@
 
     1 decode   bytes to labels and rejects
     2 find     what was kept of their events, and what they change
-    3 publish  dead letters, until acknowledged
+    3 publish  dead letters, as the guarantee says
     4 add      to the buckets of shared entities, once for each shard
     5 note     the labels beside their events, so that a second one replaces the first
     6 write    positions
@@ -25,11 +25,11 @@ from engine.label_decode import DecodedLabels
 from engine.labels import Found, LabelReader
 from streams.batch import Batch, dead_letters
 from streams.metrics import Metrics
-from streams.publisher import Outputs, Publisher
+from streams.outbox.base import Outbox, Results
 from streams.retries import Retries
 from streams.settings import Topics
 from streams.shared import Part, SharedState
-from streams.store.base import PartitionWrite, Store, WriteOutcome
+from streams.store.base import PartitionWrite, Store, WriteKind, WriteOutcome
 
 
 class LabelProcessor:
@@ -40,7 +40,7 @@ class LabelProcessor:
         reader: reads the labels.
         store: their positions.
         shared: past events, and the buckets of shared entities.
-        publisher: where dead letters go.
+        outbox: where dead letters go.
         retries: how steps wait for servers.
         metrics: what is told of it.
     """
@@ -51,7 +51,7 @@ class LabelProcessor:
         reader: LabelReader,
         store: Store,
         shared: SharedState,
-        publisher: Publisher,
+        outbox: Outbox,
         retries: Retries,
         metrics: Metrics,
     ) -> None:
@@ -59,7 +59,7 @@ class LabelProcessor:
         self._reader = reader
         self._store = store
         self._shared = shared
-        self._publisher = publisher
+        self._outbox = outbox
         self._retries = retries
         self._metrics = metrics
 
@@ -70,25 +70,31 @@ class LabelProcessor:
         return self._reader.decode(values, published_ms, received_ms)
 
     async def own(self, partitions: Iterable[int]) -> None:
-        """Learn how far shared entities have what the partitions add."""
-        await self._shared.own(self._topics.labels, partitions)
+        """Learn how far shared entities have what the partitions add, and what is published."""
+        wanted = list(partitions)
+        await self._outbox.own(self._topics.labels, wanted)
+        await self._shared.own(self._topics.labels, wanted)
 
     async def handle(
         self, batch: Batch[DecodedLabels], stored: Mapping[int, int | None]
     ) -> list[WriteOutcome]:
         """Take a batch through all steps."""
         found = await self._find(batch.content)
-        delivery = self._publisher.delivery(self._outputs(batch, found))
-        await self._retries.until_done("publish", delivery.send)
-        await self._shared.add(self._topics.labels, self._parts(batch, found))
-        await self._shared.note(self._topics.labels, batch.positions, _by_partition(batch, found))
+        topic = self._topics.labels
+        taken = await self._outbox.publish(topic, batch.positions, self._results(batch, found))
+        mine = {each: at for each, at in batch.positions.items() if each not in taken}
+        await self._shared.add(topic, self._parts(batch, mine, found))
+        changed = _by_partition(batch, found)
+        await self._shared.note(
+            topic, mine, {each: changed[each] for each in mine.keys() & changed.keys()}
+        )
         writes = [
             PartitionWrite(partition, stored[partition], position, {})
-            for partition, position in batch.positions.items()
+            for partition, position in mine.items()
         ]
         outcomes = await self._retries.until_done("write", lambda: self._store.write(writes))
         self._observe(batch, found, {each.partition for each in outcomes if each.done})
-        return outcomes
+        return [*outcomes, *(WriteOutcome(each, WriteKind.FENCED, None) for each in taken)]
 
     async def _find(self, decoded: DecodedLabels) -> Found:
         events = list(dict.fromkeys(decoded.events.tolist()))
@@ -96,17 +102,22 @@ class LabelProcessor:
         entries = await self._retries.until_done("read", lambda: store.entries(events))
         return self._reader.find(decoded, dict(zip(events, entries, strict=True)))
 
-    def _outputs(self, batch: Batch[DecodedLabels], found: Found) -> Outputs:
-        letters = []
+    def _results(self, batch: Batch[DecodedLabels], found: Found) -> Results:
+        results = Results()
         for each in found.rejects:
             record = batch.records[each.row]
-            letters.append((record.partition, dead_letters(record, each, self._topics.part_bytes)))
-        return {self._topics.dead_letters: letters}
+            if record.offset < self._outbox.published(self._topics.labels, record.partition):
+                continue
+            letters = dead_letters(record, each, self._topics.part_bytes)
+            results.add(self._topics.dead_letters, record.partition, record.partition, letters)
+        return results
 
-    def _parts(self, batch: Batch[DecodedLabels], found: Found) -> dict[int, Part]:
+    def _parts(
+        self, batch: Batch[DecodedLabels], positions: Mapping[int, int], found: Found
+    ) -> dict[int, Part]:
         offsets, partitions = batch.offsets, batch.partitions
         parts = {}
-        for partition, position in batch.positions.items():
+        for partition, position in positions.items():
             mine = partitions[found.rows] == partition
             content = self._shared.of_labels(found.labels.take(mine), offsets[found.rows[mine]])
             parts[partition] = Part(batch.firsts[partition], position, content)

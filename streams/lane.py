@@ -144,6 +144,24 @@ class Lane(Generic[ContentT]):
         self._takes.update(positions.keys())
         self._stored |= positions
 
+    async def behind(self) -> list[int]:
+        """Return the partitions of which the store holds less than is known here: it lost writes.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
+        known = {each: at for each, at in self._stored.items() if at is not None}
+        found = await self._store.positions(known) if known else {}
+        return [each for each, at in found.items() if at is None or at < known[each]]
+
+    def drop(self, partitions: Iterable[int]) -> list[int]:
+        """Take some partitions no more, and return those that were taken until now."""
+        mine = [each for each in partitions if self._stored.pop(each, None) is not None]
+        for partition in mine:
+            self._tell_behind(partition)
+        self._alignment.leave(self.topic, mine)
+        return mine
+
     def leave_all(self) -> None:
         """Take no partition any more."""
         self._stored.clear()
@@ -243,15 +261,24 @@ class Lane(Generic[ContentT]):
                 self._alignment.leave(self.topic, [partition])
                 outcome.fenced.append(partition)
             else:
-                self._tell_behind(each)
+                self._tell_behind(partition)
                 self._rewind(each, outcome)
         return outcome
 
     def _rewind(self, found: WriteOutcome, outcome: Outcome) -> None:
         del self._stored[found.partition]
+        self._alignment.leave(self.topic, [found.partition])
         outcome.rewind[found.partition] = found.stored
 
     def _tell_fenced(self, outcome: WriteOutcome) -> None:
+        if outcome.stored is None:
+            logger.warning(
+                "partition %d of %s belongs to another worker, which publishes its results: "
+                "nothing of this batch was published or written",
+                outcome.partition,
+                self.topic,
+            )
+            return
         logger.warning(
             "partition %d of %s belongs to another worker, whose position is %s: nothing of this "
             "batch was written",
@@ -260,12 +287,11 @@ class Lane(Generic[ContentT]):
             outcome.stored,
         )
 
-    def _tell_behind(self, outcome: WriteOutcome) -> None:
+    def _tell_behind(self, partition: int) -> None:
         logger.warning(
-            "partition %d of %s: the state store lost its last writes, reading again from %s",
-            outcome.partition,
+            "partition %d of %s: the state store lost its last writes, reading them again",
+            partition,
             self.topic,
-            "the beginning" if outcome.stored is None else f"offset {outcome.stored}",
         )
 
 

@@ -74,6 +74,9 @@ class Metrics:
         self.lost = counter(
             "lost_events", "Events that Kafka deleted before they were scored", "partition"
         )
+        self.rebuilt = counter(
+            "rebuilt_events", "Events scored again to rebuild states, and not published again"
+        )
         self.labels = counter("labels", "Labels by what came of them", "kind")
         self.lost_additions = counter(
             "lost_additions", "Times that a shard had lost what was added to it", "shard"

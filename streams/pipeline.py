@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from engine.decode import Decoder
@@ -10,7 +11,9 @@ from engine.scorer import Scorer
 from streams.alignment import Alignment, Clock, Place
 from streams.labels import LabelProcessor
 from streams.lane import Lane
+from streams.log import get_logger
 from streams.metrics import Metrics
+from streams.outbox.base import Outbox
 from streams.processor import Processor
 from streams.publisher import Publisher
 from streams.retries import Retries
@@ -18,6 +21,8 @@ from streams.settings import Settings
 from streams.shared import SharedState
 from streams.store.base import Store
 from streams.stores import Stores
+
+logger = get_logger(__name__)
 
 
 class Pipeline:
@@ -28,8 +33,11 @@ class Pipeline:
         decoder: reads events.
         scorer: the model.
         stores: what is known, and positions.
-        publisher: where results go.
+        publisher: knows Kafka's topics.
+        outbox: where results go.
+        retries: how steps wait for servers.
         metrics: what is told of it.
+        note: what is written beside offsets in Kafka: the states in use.
 
     Attributes:
         lanes: topic to its lane: events, and labels where the model uses them.
@@ -42,11 +50,16 @@ class Pipeline:
         scorer: Scorer,
         stores: Stores,
         publisher: Publisher,
+        outbox: Outbox,
+        retries: Retries,
         metrics: Metrics,
+        note: str,
     ) -> None:
         self.scorer = scorer
         self.metrics = metrics
-        self.retries = Retries(metrics)
+        self.note = note
+        self._counts = dict(publisher.partitions)
+        self.retries, self.outbox = retries, outbox
         self._stores, self._publisher = stores, publisher
         kinds, topics, aligned = scorer.manifest.shared, settings.topics, settings.alignment
         reader = new_label_reader(settings, decoder, scorer)
@@ -61,14 +74,14 @@ class Pipeline:
         )
         shared = SharedState(decoder.schema, kinds, stores.shared, reader, self.retries, metrics)
         events = Processor(
-            settings, decoder, scorer, stores.events, shared, publisher, self.retries, metrics
+            settings, decoder, scorer, stores.events, shared, outbox, self.retries, metrics
         )
         self.lanes: dict[str, Lane[Any]] = {
             topics.transactions: self._lane(settings, topics.transactions, stores.events, events)
         }
         if reader.is_needed:
             labels = LabelProcessor(
-                topics, reader, stores.labels, shared, publisher, self.retries, metrics
+                topics, reader, stores.labels, shared, outbox, self.retries, metrics
             )
             self.lanes[topics.labels] = self._lane(settings, topics.labels, stores.labels, labels)
 
@@ -91,6 +104,18 @@ class Pipeline:
         found = await self._stores.shared.clocks(said)
         self.alignment.told(news)
         self.alignment.hear({_place(name): Clock.from_bytes(raw) for name, raw in found.items()})
+
+    def tell_more(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Say once where a topic has more partitions than it had."""
+        for topic, partition in partitions:
+            if partition >= self._counts.get(topic, partition + 1):
+                logger.warning(
+                    "%s has more partitions than %d: accounts whose key belongs to another "
+                    "partition now begin with new states",
+                    topic,
+                    self._counts[topic],
+                )
+                self._counts[topic] = partition + 1
 
     def show_alignment(self) -> None:
         """Put what waits, and how far partitions are ahead, into the metrics."""

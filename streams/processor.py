@@ -6,7 +6,7 @@
     2 read     the states of the batch's accounts and what position they are of, the buckets of
                its shared entities
     3 score    waves through the graph, decisions, reasons
-    4 publish  scores, alerts and dead letters, until acknowledged
+    4 publish  scores, alerts and dead letters, as the guarantee says
     5 add      to the buckets of shared entities, once for each shard
     6 write    states and positions, atomically by partition
     7 commit   Kafka learns the offsets last (by the caller)
@@ -17,7 +17,6 @@ that is written with the states keeps it from counting twice.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,12 +28,12 @@ from numpy.typing import NDArray
 from engine.columns import Columns, Decoded, Reason, Reject
 from engine.decode import Decoder
 from engine.failures import set_aside
-from engine.records import Encoder, Record, Times, without_event
+from engine.records import Encoder, Times
 from engine.scorer import Scored, Scorer
 from engine.waves import index_accounts
 from streams.batch import Batch, dead_letters, grouped, rekeyed
 from streams.metrics import Metrics
-from streams.publisher import Publisher
+from streams.outbox.base import Outbox, Results
 from streams.retries import Retries
 from streams.settings import OnWrongKey, Settings
 from streams.shared import Part, SharedState
@@ -71,7 +70,7 @@ class Processor:
         scorer: the model.
         store: states and positions.
         shared: the buckets of shared entities.
-        publisher: where scores, alerts and dead letters go.
+        outbox: where scores, alerts and dead letters go.
         retries: how steps wait for servers.
         metrics: what is told of it.
     """
@@ -83,7 +82,7 @@ class Processor:
         scorer: Scorer,
         store: Store,
         shared: SharedState,
-        publisher: Publisher,
+        outbox: Outbox,
         retries: Retries,
         metrics: Metrics,
     ) -> None:
@@ -93,7 +92,7 @@ class Processor:
         self._encoder = Encoder(scorer)
         self._store = store
         self._shared = shared
-        self._publisher = publisher
+        self._outbox = outbox
         self._retries = retries
         self._metrics = metrics
 
@@ -105,8 +104,10 @@ class Processor:
             return self._decoder.decode(values, received_ms, keys)
 
     async def own(self, partitions: Iterable[int]) -> None:
-        """Learn how far shared entities have what the partitions add."""
-        await self._shared.own(self._settings.topics.transactions, partitions)
+        """Learn how far shared entities have what the partitions add, and what is published."""
+        topic, wanted = self._settings.topics.transactions, list(partitions)
+        await self._outbox.own(topic, wanted)
+        await self._shared.own(topic, wanted)
 
     async def handle(
         self, batch: Batch[Decoded], stored: Mapping[int, int | None]
@@ -126,17 +127,19 @@ class Processor:
             )
             decoded, scored = set_aside(batch.content, scored)
         with timed("encode"):
-            outputs = self._outputs(batch, decoded, scored)
+            is_new = self._is_new(batch)
+            results = self._results(batch, decoded, scored, is_new)
         with timed("publish"):
-            shrink = {self._settings.topics.alerts: without_event}
-            delivery = self._publisher.delivery(outputs, shrink)
-            await self._retries.until_done("publish", delivery.send)
+            topic = self._settings.topics.transactions
+            taken = await self._outbox.publish(topic, batch.positions, results)
+        mine = {each: at for each, at in batch.positions.items() if each not in taken}
         with timed("add"):
-            await self._add(batch, self._scorer.with_kept(decoded.columns, scored), scored)
+            await self._add(batch, mine, self._scorer.with_kept(decoded.columns, scored), scored)
         with timed("write"):
-            outcomes = await self._write(batch, stored, found.accounts, scored)
-        self._observe(batch, decoded, scored, {each.partition for each in outcomes if each.done})
-        return outcomes
+            outcomes = await self._write(mine, stored, found.accounts, scored)
+        done = {each.partition for each in outcomes if each.done}
+        self._observe(batch, decoded, scored, done, is_new)
+        return [*outcomes, *(WriteOutcome(each, WriteKind.FENCED, None) for each in taken)]
 
     async def _read(self, batch: Batch[Decoded]) -> _Read:
         columns = batch.content.columns
@@ -145,21 +148,26 @@ class Processor:
         wanted: dict[int, list[str]] = {partition: [] for partition in batch.epochs}
         for partition, account in accounts:
             wanted[partition].append(account)
-        found, inputs = await asyncio.gather(
-            self._retries.until_done("read", lambda: self._store.read(wanted)),
-            self._shared.read(columns),
-        )
+        # Positions last: they tell of a store that lost writes before any of this was read.
+        inputs = await self._shared.read(columns)
+        found = await self._retries.until_done("read", lambda: self._store.read(wanted))
         answers = {partition: iter(values) for partition, values in found.states.items()}
         values = [next(answers[partition]) for partition, _ in accounts]
         states = self._scorer.layout.decode(values)
         return _Read(accounts, index, states, found.positions, inputs)
 
-    async def _add(self, batch: Batch[Decoded], columns: Columns, scored: Scored) -> None:
+    async def _add(
+        self,
+        batch: Batch[Decoded],
+        positions: Mapping[int, int],
+        columns: Columns,
+        scored: Scored,
+    ) -> None:
         if not self._shared.shared:
             return
         offsets, partitions = batch.offsets, batch.partitions
         parts = {}
-        for partition, position in batch.positions.items():
+        for partition, position in positions.items():
             mine = partitions[columns.rows] == partition
             events = columns.take(mine)
             counted = ~scored.duplicate[mine]
@@ -167,48 +175,62 @@ class Processor:
             parts[partition] = Part(batch.firsts[partition], position, content)
         await self._shared.add(self._settings.topics.transactions, parts)
 
-    def _outputs(
-        self, batch: Batch[Decoded], decoded: Decoded, scored: Scored
-    ) -> dict[str, list[tuple[int | None, list[Record]]]]:
-        columns, topics = decoded.columns, self._settings.topics
+    def _results(
+        self,
+        batch: Batch[Decoded],
+        decoded: Decoded,
+        scored: Scored,
+        is_new: NDArray[np.bool_],
+    ) -> Results:
+        """Return what is to be published: nothing of records that were published before."""
+        columns, topics, records = decoded.columns, self._settings.topics, batch.records
         times = Times(
             published=batch.published_ms[columns.rows],
             received=batch.received_ms,
             scored=time.time_ns() // 1_000_000,
         )
-        records = batch.records
-        values = [record.value for record in records]
         rows = columns.rows.tolist()
         scores = self._encoder.scores(columns, scored, times)
+        values = [record.value for record in records]
         alerts = self._encoder.alerts(columns, scored, times, values)
-        places = sorted(scored.reasons)
-        moved = [each for each in decoded.rejects if self._is_rekeyed(each)]
-        dead = [each for each in decoded.rejects if not self._is_rekeyed(each)]
-        return {
-            topics.scores: grouped(records, rows, scores),
-            topics.alerts: grouped(records, [rows[place] for place in places], alerts),
-            topics.dead_letters: [
-                (
-                    records[each.row].partition,
-                    dead_letters(records[each.row], each, topics.part_bytes),
-                )
-                for each in dead
-            ],
-            topics.transactions: [(None, [rekeyed(records[each.row], each) for each in moved])],
-        }
+        places = [rows[place] for place in sorted(scored.reasons)]
+        results = Results()
+        for topic, at, encoded in ((topics.scores, rows, scores), (topics.alerts, places, alerts)):
+            for partition, found in grouped(records, at, encoded, is_new).items():
+                results.add(topic, partition, partition, found)
+        for each in decoded.rejects:
+            if is_new[each.row]:
+                self._reject(results, records[each.row], each)
+        return results
+
+    def _is_new(self, batch: Batch[Decoded]) -> NDArray[np.bool_]:
+        """Return which records' results have not been published; bool ``[n]``."""
+        topic, firsts = self._settings.topics.transactions, batch.firsts
+        published = {each: self._outbox.published(topic, each) for each in firsts}
+        if all(published[each] <= first for each, first in firsts.items()):
+            return np.ones(len(batch), dtype=np.bool_)
+        return batch.offsets >= np.array([published[each] for each in batch.partitions.tolist()])
+
+    def _reject(self, results: Results, record: ConsumerRecord, reject: Reject) -> None:
+        topics, source = self._settings.topics, record.partition
+        if self._is_rekeyed(reject):
+            results.add(topics.transactions, source, None, [rekeyed(record, reject)])
+        else:
+            letters = dead_letters(record, reject, topics.part_bytes)
+            results.add(topics.dead_letters, source, source, letters)
 
     async def _write(
         self,
-        batch: Batch[Decoded],
+        positions: Mapping[int, int],
         stored: Mapping[int, int | None],
         accounts: Sequence[tuple[int, str]],
         scored: Scored,
     ) -> list[WriteOutcome]:
-        positions = batch.positions
         states: dict[int, dict[str, bytes]] = {partition: {} for partition in positions}
         encoded = self._scorer.layout.encode(scored.states)
         for (partition, account), state in zip(accounts, encoded, strict=True):
-            states[partition][account] = state
+            if partition in states:
+                states[partition][account] = state
         writes = [
             PartitionWrite(partition, stored[partition], position, states[partition])
             for partition, position in positions.items()
@@ -216,12 +238,19 @@ class Processor:
         return await self._retries.until_done("write", lambda: self._store.write(writes))
 
     def _observe(
-        self, batch: Batch[Decoded], decoded: Decoded, scored: Scored, done: set[int]
+        self,
+        batch: Batch[Decoded],
+        decoded: Decoded,
+        scored: Scored,
+        done: set[int],
+        is_new: NDArray[np.bool_],
     ) -> None:
-        """Count what has had its effect."""
+        """Count what has had its effect; of what was published before, only that it was scored."""
         metrics = self._metrics
         now_ms = time.time_ns() // 1_000_000
         counts = np.isin(batch.partitions, list(done))
+        metrics.rebuilt.inc(int((counts & ~is_new).sum()))
+        counts &= is_new
         metrics.batch_size.observe(len(batch))
         metrics.latency.observe((now_ms - batch.published_ms[counts]) / 1000)
         for partition, position in batch.positions.items():

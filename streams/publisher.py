@@ -56,12 +56,16 @@ class Publisher:
                 default partitioner puts its key.
             shrink: for a topic, what to send in the place of a record that is too large for it.
         """
-        chunks = [
+        return Delivery(self._producer, self._broker, self.chunks(topics), shrink or {})
+
+    def chunks(self, topics: Outputs) -> list[Chunk]:
+        """Return records by the partition they go to; see :meth:`delivery`."""
+        return [
             Chunk(topic, partition, records)
             for topic, parts in topics.items()
             for partition, records in self._by_partition(topic, parts).items()
+            if records
         ]
-        return Delivery(self._producer, self._broker, chunks, shrink or {})
 
     async def ping(self) -> None:
         """Return if a broker answers. Raises :class:`BrokerUnavailable`."""

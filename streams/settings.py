@@ -43,6 +43,13 @@ class OnWrongKey(StrEnum):
     REKEY = "rekey"
 
 
+class Guarantee(StrEnum):
+    """How often a reader sees what comes of an event."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    EXACTLY_ONCE = "exactly_once"
+
+
 class Section(BaseModel):
     """A section of the configuration; unknown settings are refused."""
 
@@ -63,6 +70,8 @@ class Application(Section):
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "riskstream"
     """The consumer group, and the first part of every key in the state store."""
+    guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
+    """at_least_once, or exactly_once (Kafka transactions; readers with read_committed)."""
 
 
 class Broker(Section):
@@ -86,6 +95,8 @@ class Broker(Section):
     """How long one request may take; at least the session timeout."""
     fetch_wait_ms: Annotated[int, Field(ge=1, le=60_000)] = 500
     """How long the broker may hold a fetch that finds nothing. Low for brokers that always wait."""
+    metadata_age_s: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    """How often to ask what partitions there are: new ones are read after so long."""
     connect_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long to try to reach the broker at the start. A running worker tries for ever."""
 

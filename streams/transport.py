@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
@@ -66,12 +67,29 @@ class Breaks(Protocol):
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, with how long a fetch may wait as a setting of the application."""
+    """Faust's consumer thread, with how it fetches as settings of the application."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = getattr(self.app, "fetch_max_wait_ms", 500)
+        if getattr(self.app, "reads_committed", False):
+            consumer._isolation_level = "read_committed"
+        note: str = getattr(self.app, "commit_note", "")
+        if note:
+            consumer.commit = _noting(consumer.commit, note)
         return consumer
+
+
+def _noting(
+    commit: Callable[[Mapping[Any, Any]], Awaitable[None]], note: str
+) -> Callable[[Mapping[Any, Any]], Awaitable[None]]:
+    """Return a commit that writes a note beside each offset."""
+
+    async def noting(offsets: Mapping[Any, Any]) -> None:
+        noted = {tp: OffsetAndMetadata(each.offset, note) for tp, each in offsets.items()}
+        await commit(noted)
+
+    return noting
 
 
 class BatchConsumer(driver.Consumer):

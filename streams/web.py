@@ -63,8 +63,10 @@ async def _broker(app: RiskApp) -> dict[str, Any]:
         return {"partitions": []}
     if app.rebalancing or not app.has_been_assigned:
         raise Unavailable("the workers are sharing out the partitions")
-    if app.fenced:
-        named = ", ".join(f"{tp.partition} of {tp.topic}" for tp in sorted(app.fenced))
+    if app.recovery.losses:
+        raise Unavailable("; ".join(map(str, app.recovery.losses.values())))
+    if app.recovery.waiting:
+        named = ", ".join(f"{tp.partition} of {tp.topic}" for tp in sorted(app.recovery.waiting))
         raise Unavailable(f"the positions of the fenced partitions {named} are to be read again")
     transactions = app.settings.topics.transactions
     mine = [tp.partition for tp in app.batches.assignment() if tp.topic == transactions]

@@ -21,9 +21,12 @@ from streams.app import RiskApp
 from streams.kafka import ensure_topics, new_producer, start_client, tells_ends
 from streams.log import get_logger
 from streams.metrics import Metrics
+from streams.outbox.factory import check_guarantee, new_outbox
 from streams.pipeline import Pipeline
 from streams.publisher import Publisher
+from streams.retries import Retries
 from streams.settings import Settings
+from streams.store.generations import named
 from streams.stores import new_generations, new_stores, reach_store
 
 logger = get_logger(__name__)
@@ -178,20 +181,23 @@ async def _opened(settings: Settings, bundle: Bundle) -> AsyncIterator[RiskApp]:
     metrics = Metrics()
     metrics.set_model(bundle.manifest, bundle.digest, scorer.provider)
     logger.info("%s", scorer.device_line)
-    generations = new_generations(settings, bundle.manifest)
-    stores = None
-    producer = new_producer(settings.broker)
-    try:
+    async with AsyncExitStack() as stack:
+        generations = new_generations(settings, bundle.manifest)
+        stack.push_async_callback(generations.close)
         generation = await reach_store(generations, settings)
         stores = new_stores(settings, bundle.manifest, generation)
+        stack.push_async_callback(stores.close)
         partitions = await ensure_topics(settings)
         exact_ends = await tells_ends(settings.broker)
+        check_guarantee(settings, has_transactions=exact_ends)
+        producer = new_producer(settings.broker)
+        stack.push_async_callback(producer.stop)
         await start_client(producer, settings.broker)
-        publisher = Publisher(producer, settings.broker, partitions)
-        pipeline = Pipeline(settings, decoder, scorer, stores, publisher, metrics)
+        publisher, retries = Publisher(producer, settings.broker, partitions), Retries(metrics)
+        note = named(bundle.manifest.stored_digest, generation)
+        outbox = new_outbox(settings, publisher, retries, note)
+        stack.push_async_callback(outbox.close)
+        pipeline = Pipeline(
+            settings, decoder, scorer, stores, publisher, outbox, retries, metrics, note
+        )
         yield RiskApp(settings, pipeline, exact_ends=exact_ends)
-    finally:
-        await producer.stop()
-        await generations.close()
-        if stores is not None:
-            await stores.close()

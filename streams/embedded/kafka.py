@@ -1,4 +1,4 @@
-"""Apache Kafka itself, one node, from the jars of a distribution: for tests and benchmarks.
+"""Apache Kafka itself, a node or a cluster, from a distribution's jars: for tests and benchmarks.
 
 It is what the embedded broker is not: many partitions, transactions, and data on disk.
 """
@@ -12,7 +12,10 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from engine.errors import EmbeddedServerError
 from streams.embedded.probes import answers_kafka
@@ -22,6 +25,25 @@ JAVA_NEEDED = 17
 JAVA_WITHIN_S = 20.0
 FORMAT_WITHIN_S = 60.0
 VERSION_LINE = re.compile(r'version "(?:1\.)?(\d+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node's place in a cluster.
+
+    Args:
+        node_id: its number.
+        port: for clients.
+        controller_port: for the other nodes.
+        voters: all nodes, as ``controller.quorum.voters`` has them.
+        cluster_id: the cluster's.
+    """
+
+    node_id: int
+    port: int
+    controller_port: int
+    voters: str
+    cluster_id: str
 
 
 class ApacheKafka(EmbeddedServer):
@@ -41,6 +63,7 @@ class ApacheKafka(EmbeddedServer):
         partitions: int = 4,
         message_max_bytes: int = 1_048_588,
         properties: Mapping[str, str] | None = None,
+        member: Member | None = None,
     ) -> None:
         """Take the distribution and the directory of configuration, log and data.
 
@@ -52,11 +75,13 @@ class ApacheKafka(EmbeddedServer):
             partitions: how many partitions a topic gets that is made without a number.
             message_max_bytes: the largest record batch that the broker takes.
             properties: more of server.properties.
+            member: its place in a cluster; None for a cluster of its own.
         """
         super().__init__(directory)
         self._libs = Path(home).absolute() / "libs"
-        self._wanted_port = port
-        self._port = port
+        self._member = member
+        self._wanted_port = port if member is None else member.port
+        self._port = self._wanted_port
         self._heap_mb = heap_mb
         self._topic_settings = {
             "num.partitions": str(partitions),
@@ -76,22 +101,23 @@ class ApacheKafka(EmbeddedServer):
             raise EmbeddedServerError(f"Apache Kafka needs its jars and Java, however: {reason}.")
         self._port = choose_port(self._wanted_port)
         config = self.directory / "server.properties"
-        settings = self._settings(self._port, choose_port())
+        settings = self._settings(self._member or _alone(self._port))
         config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         if not (self.directory / "data" / "meta.properties").exists():
-            self._format(config)
+            self._format(config, self._member.cluster_id if self._member else _new_cluster_id())
         return self._java("kafka.Kafka", str(config))
 
     def is_ready(self) -> bool:
         """See `EmbeddedServer.is_ready`."""
         return self._port is not None and answers_kafka(self._port)
 
-    def _settings(self, port: int, controller_port: int) -> dict[str, str]:
-        client, controller = f"PLAINTEXT://{HOST}:{port}", f"CONTROLLER://{HOST}:{controller_port}"
+    def _settings(self, member: Member) -> dict[str, str]:
+        client = f"PLAINTEXT://{HOST}:{member.port}"
+        controller = f"CONTROLLER://{HOST}:{member.controller_port}"
         return {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+            "node.id": str(member.node_id),
+            "controller.quorum.voters": member.voters,
             "listeners": f"{client},{controller}",
             "advertised.listeners": client,
             "controller.listener.names": "CONTROLLER",
@@ -106,8 +132,7 @@ class ApacheKafka(EmbeddedServer):
             **self._properties,
         }
 
-    def _format(self, config: Path) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    def _format(self, config: Path, cluster: str) -> None:
         # "--cluster-id=" keeps an id that begins with a dash from being read as an option.
         launch = self._java(
             "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(config)
@@ -131,6 +156,89 @@ class ApacheKafka(EmbeddedServer):
                 *arguments,
             ]
         )
+
+
+class KafkaCluster:
+    """Nodes that hold every record together: `with KafkaCluster(home, directory) as cluster: …`.
+
+    Topics have a replica on each node, and a write is acknowledged once two have it.
+    """
+
+    def __init__(
+        self,
+        home: Path | str,
+        directory: Path | str,
+        *,
+        nodes: int = 3,
+        heap_mb: int = 384,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take the distribution and the directory of all nodes.
+
+        Args:
+            home: the folder whose `libs/` holds the broker's jars.
+            directory: each node gets a folder in it.
+            nodes: how many.
+            heap_mb: the Java heap's upper bound of each, in MiB.
+            properties: more of server.properties.
+        """
+        replicas, in_sync = str(nodes), str(nodes // 2 + 1)
+        replicated = {
+            "default.replication.factor": replicas,
+            "min.insync.replicas": in_sync,
+            "offsets.topic.replication.factor": replicas,
+            "transaction.state.log.replication.factor": replicas,
+            "transaction.state.log.min.isr": in_sync,
+            **(properties or {}),
+        }
+        self.nodes = [
+            ApacheKafka(
+                home,
+                Path(directory) / f"node-{member.node_id}",
+                heap_mb=heap_mb,
+                properties=replicated,
+                member=member,
+            )
+            for member in _members(nodes)
+        ]
+
+    @property
+    def bootstrap(self) -> str:
+        """The addresses of all nodes for Kafka clients."""
+        return ",".join(node.bootstrap for node in self.nodes)
+
+    def start(self) -> None:
+        """Start all nodes: one alone is not ready. Raises :class:`EmbeddedServerError`."""
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            list(pool.map(lambda node: node.start(), self.nodes))
+
+    def stop(self) -> None:
+        """End all nodes at once: without a majority, the last would wait for the others."""
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            list(pool.map(lambda node: node.stop(), self.nodes))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _alone(port: int) -> Member:
+    controller = choose_port()
+    return Member(1, port, controller, f"1@{HOST}:{controller}", "")
+
+
+def _members(nodes: int) -> list[Member]:
+    ports = [(choose_port(), choose_port()) for _ in range(nodes)]
+    voters = ",".join(f"{at}@{HOST}:{each[1]}" for at, each in enumerate(ports, 1))
+    cluster_id = _new_cluster_id()
+    return [Member(at, *each, voters, cluster_id) for at, each in enumerate(ports, 1)]
+
+
+def _new_cluster_id() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def why_not(home: Path | str) -> str | None:

@@ -61,3 +61,13 @@ def named(namespace: str, generation: int) -> str:
     ('app.d1', 'app.d1~2')
     """
     return namespace if generation == 0 else f"{namespace}~{generation}"
+
+
+def generation_of(name: str) -> tuple[str, int]:
+    """Return the namespace that a name is of, and the generation.
+
+    >>> generation_of("app.d1"), generation_of("app.d1~2")
+    (('app.d1', 0), ('app.d1', 2))
+    """
+    namespace, _, generation = name.partition("~")
+    return namespace, int(generation) if generation.isdecimal() else 0

@@ -20,7 +20,7 @@ from streams.configuration import load_settings
 from streams.embedded.worker import EmbeddedWorker, to_toml
 from streams.kafka import ensure_topics
 from streams.publisher import partition_of
-from streams.settings import Settings
+from streams.settings import Guarantee, Settings
 from tests.streams.synthetic import Sent
 
 LARGEST = 8_000_000
@@ -87,6 +87,11 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self._workers.close()
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether each result is to be seen once."""
+        return self.settings.app.guarantee is Guarantee.EXACTLY_ONCE
+
     def worker(self, **settings: Any) -> EmbeddedWorker:
         """Start one more worker, and return it once it has partitions."""
         self._count += 1
@@ -106,6 +111,12 @@ class Stream:
         """Start one more worker than there are partitions, and return it once it is ready."""
         self._count += 1
         worker = _Spare(self.directory, self.values, name=f"worker-{self._count}")
+        return self._workers.enter_context(worker)
+
+    def begun(self) -> EmbeddedWorker:
+        """Start one more worker, and return it once its pages answer, ready or not."""
+        self._count += 1
+        worker = _Begun(self.directory, self.values, name=f"worker-{self._count}")
         return self._workers.enter_context(worker)
 
     def fails(self, **settings: Any) -> subprocess.CompletedProcess[str]:
@@ -202,6 +213,7 @@ class Stream:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=20,
             max_partition_fetch_bytes=LARGEST,
+            isolation_level="read_committed" if self.is_exact else "read_uncommitted",
         )
         await consumer.start()
         try:
@@ -223,6 +235,14 @@ class _Spare(EmbeddedWorker):
     def is_ready(self) -> bool:
         """See `EmbeddedServer.is_ready`."""
         return self.get("/readyz") is not None
+
+
+class _Begun(EmbeddedWorker):
+    """A worker that may never be ready."""
+
+    def is_ready(self) -> bool:
+        """See `EmbeddedServer.is_ready`."""
+        return self.get("/healthz") is not None
 
 
 def _tail(path: Path) -> str:

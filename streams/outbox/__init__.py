@@ -1,0 +1,1 @@
+"""The way out: what comes of a batch is published as the configured guarantee says."""

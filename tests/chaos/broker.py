@@ -1,0 +1,98 @@
+"""Kafka away and back, topics that gain partitions and lose records, and records too large."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.structs import TopicPartition
+
+from tests.chaos.checks import check, check_results
+from tests.chaos.load import borne, loaded, seen_again
+from tests.chaos.world import SESSION_S, World
+
+
+def away(seconds: float) -> Callable[[World], Awaitable[None]]:
+    """Return the scenario of a broker that is killed, and comes back with its data."""
+
+    async def scenario(world: World) -> None:
+        async with loaded(world):
+            await asyncio.to_thread(world.node.kill)
+            async with borne(world, f"Kafka away for {seconds:g} s"):
+                await asyncio.sleep(seconds)
+            await asyncio.to_thread(world.node.start)
+            # The members join their group anew, and a transaction that was begun is settled.
+            took_s = await seen_again(world, time.monotonic(), 2 * SESSION_S + 10)
+            world.facts.append(f"scored again {took_s:.1f} s after Kafka was back")
+        await check(world)
+
+    return scenario
+
+
+async def grows(world: World) -> None:
+    """The topic of events gains partitions: every event is scored, moved accounts begin anew."""
+    topic, before = world.stream.settings.topics.transactions, world.plan.partitions
+    async with loaded(world):
+        admin = AIOKafkaAdminClient(bootstrap_servers=world.kafka.bootstrap)
+        await admin.start()
+        await admin.create_partitions({topic: NewPartitions(before + 2)})
+        await admin.close()
+        await world.knows(topic, before + 2)
+    seen = world.observer
+    assert len(seen.scores) == world.plan.events, f"{len(seen.scores)} events were scored"
+    assert not seen.changed
+    lines = world.log_lines("has more partitions")
+    assert lines, "no worker has said that the topic has more partitions"
+    used = {result.partition for result in seen.scores.values()}
+    world.facts.append(f"{len(seen.scores):,} events scored, in partitions {sorted(used)}")
+
+
+async def expires(world: World) -> None:
+    """Kafka deletes records before they are read: told exactly, all others are scored."""
+    pieces = list(world.history.slices(2))
+    await world.two_workers()
+    await world.feed(pieces[0])
+    await world.scored()
+    for worker in world.workers:
+        await asyncio.to_thread(worker.stop)
+    world.workers.clear()
+    await world.feed(pieces[1])
+    topic = world.stream.settings.topics.transactions
+    tp = TopicPartition(topic, world.rng.randrange(world.plan.partitions))
+    lost = await _delete_half(world, tp)
+    world.start_worker()
+    world.start_worker()
+    await world.scored(1 - lost / world.fed)
+    (line,) = world.log_lines("were deleted before they were scored")
+    found = re.search(rf"(\d+) events of partition {tp.partition} of {topic} were deleted", line)
+    assert found is not None, f"the log names another partition than {tp.partition}: {line}"
+    assert int(found[1]) == lost, f"{lost} events are gone, and the log says: {line}"
+    assert len(world.observer.scores) == world.fed - lost
+    world.facts.append(f"{lost:,} events of partition {tp.partition} deleted, and told")
+
+
+async def _delete_half(world: World, tp: TopicPartition) -> int:
+    """Delete half of the records of a partition that are not read yet; return how many."""
+    end = await world.end_of(tp)
+    position = sum(1 for each in world.observer.scores.values() if each.partition == tp.partition)
+    before = (position + end) // 2
+    admin = AIOKafkaAdminClient(bootstrap_servers=world.kafka.bootstrap)
+    await admin.start()
+    await admin.delete_records({tp: RecordsToDelete(before_offset=before)})
+    await admin.close()
+    return before - position
+
+
+async def too_large(world: World) -> None:
+    """Alerts that are larger than their topic takes go without their events."""
+    async with loaded(world):
+        pass
+    check_results(world, (await world.truth()).scores)
+    cut = [each for each in world.observer.alerts.values() if b"event_too_large" in each.said]
+    assert cut, "no alert went without its event"
+    assert len(cut) == len(world.observer.alerts)
+    world.facts.append(f"{len(cut):,} alerts without their events")
+    await check(world)
