@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 3
 SOURCES := engine models export streams riskstream tests benchmarks
 
-.PHONY: help demo test test-slow check lint format types imports bench handbook credit evaluate wheel clean
+.PHONY: help demo test test-slow check lint format types imports bench chaos fuzz guarantees handbook credit evaluate wheel clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,25 @@ BENCH ?=
 bench: $(VENV)/.development  ## measure riskstream beside its peers; BENCH="--quick" for a short run
 	$(PIP) install --quiet --editable '.[bench]' --constraint constraints.txt
 	$(BIN)/python -m benchmarks --out runs/benchmark $(BENCH)
+
+SCENARIO ?=
+SEED ?=
+CHAOS ?=
+
+chaos: $(VENV)/.development  ## break things under a stream; SCENARIO="kills" SEED=7 runs one again
+	$(BIN)/python -m tests.chaos $(SCENARIO) $(if $(SEED),--seed $(SEED)) $(CHAOS)
+
+FUZZ_SECONDS ?= 600
+
+fuzz: $(VENV)/.development  ## fuzz the decoders and the bundle loader, ten minutes each
+	$(PIP) install --quiet --editable '.[fuzz]' --constraint constraints.txt
+	for target in events labels bundles; do \
+		$(BIN)/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) --folder runs/fuzz || exit 1; \
+	done
+
+guarantees: $(VENV)/.development  ## measure what each guarantee costs
+	$(PIP) install --quiet --editable '.[bench]' --constraint constraints.txt
+	$(BIN)/python -m benchmarks.guarantees
 
 HANDBOOK ?= handbook-transactions.parquet
 
