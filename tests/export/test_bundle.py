@@ -16,6 +16,7 @@ from export.bundle import export_bundle
 from export.graph import export_model, export_reasons, refuse_wrong_kernels
 from export.parity import Parity, check_parity, random_buckets
 from models.training import TrainedScorer
+from tests.export.both_ways import assert_both_ways_agree
 from tests.models.tools import SCHEMA, planted_history, random_scorer, zeros
 
 MOST_NODES = 300
@@ -111,6 +112,12 @@ def test_the_engine_scores_a_stream_as_pytorch_does(
         assert abs(out.score.item() - scored.scores[row].item()) <= 1e-5
     alerted = np.flatnonzero(scored.scores >= trained.thresholds.review)
     assert sorted(scored.reasons) == alerted.tolist()
+
+
+def test_training_over_whole_histories_scores_as_the_graph_serves(
+    written: tuple[Path, Parity], trained: TrainedScorer
+) -> None:
+    assert_both_ways_agree(trained.scorer, Bundle.load(written[0]))
 
 
 def test_a_graph_of_another_model_is_refused() -> None:

@@ -14,6 +14,7 @@ from export.bundle import export_bundle
 from export.restore import restore_scorer
 from models.cells.registry import CELLS
 from models.training import TrainedScorer
+from tests.export.both_ways import assert_both_ways_agree
 from tests.models.tools import random_scorer
 
 #: Nodes that steer the run of a graph from the processor, shapes that it would wait for, and what
@@ -70,3 +71,10 @@ def test_a_bundle_gives_back_every_weight(exported: tuple[str, TrainedScorer, Bu
     restored = restore_scorer(bundle).state_dict()
     for name, weight in untrained.scorer.named_parameters():
         assert torch.equal(restored[name], weight), name
+
+
+def test_training_over_whole_histories_scores_as_the_graph_serves(
+    exported: tuple[str, TrainedScorer, Bundle],
+) -> None:
+    _, untrained, bundle = exported
+    assert_both_ways_agree(untrained.scorer, bundle)
