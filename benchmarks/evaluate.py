@@ -17,7 +17,6 @@ import os
 import shlex
 import sys
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import version
@@ -36,6 +35,7 @@ from models.config import ScorerConfig, TrainConfig, load_train_config
 from models.evaluation import evaluate
 from models.evaluation.baselines import LOGISTIC, TREES
 from models.packs.registry import load_schema, pack_folder
+from riskstream.training_options import training_settings
 
 MODELS = (*FAMILIES, "trees", "logistic", "amount")
 COMMAND = ["python", "-m", "benchmarks.evaluate"]
@@ -103,22 +103,7 @@ def contender(model: str, given: Sequence[str], pack: TrainConfig) -> Contender:
         return Amount()
     if model in ("trees", "logistic"):
         return Baseline(TREES if model == "trees" else LOGISTIC, pack.seed)
-    settings = dict(setting(each) for each in given)
-    config = load_train_config(folder, model).with_family(model, settings)
-    return Family(config, load_schema(folder))
-
-
-def setting(given: str) -> tuple[str, Any]:
-    """Return a setting that stands as NAME=VALUE, its value in TOML or a plain text.
-
-    >>> setting("hidden=[64, 32]"), setting("thresholds_by=cost")
-    (('hidden', [64, 32]), ('thresholds_by', 'cost'))
-    """
-    name, _, value = given.partition("=")
-    try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, value
+    return Family(training_settings(folder, model, given), load_schema(folder))
 
 
 def load(args: argparse.Namespace, scorer: ScorerConfig, results: Results) -> Table:

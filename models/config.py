@@ -20,8 +20,9 @@ from models.thresholds import BUDGET, ThresholdRule
 SCORER_FILE = "scorer.toml"
 TRAINING_FILE = "training.toml"
 
-#: In what a network may compute while it learns.
-PRECISIONS = ("float32", "bfloat16")
+#: In what a network may compute while it learns; ``auto`` leaves it to the device.
+AUTO = "auto"
+PRECISIONS = (AUTO, "float32", "bfloat16", "float16")
 
 _COSTS = Costs()
 
@@ -181,8 +182,8 @@ class TrainConfig:
         feature_dropout: the share of the features that an account does not see, drawn anew for
             each of its windows.
         label_smoothing, focal: see :func:`models.objective.weighted_loss`.
-        precision: of the network while it learns, ``float32`` or ``bfloat16``; weights, loss and
-            the model that is kept are float32.
+        precision: of the network while it learns (:class:`models.precision.Precision`); weights,
+            loss and the model that is kept are float32.
         thresholds_by: how the thresholds are chosen, ``budget`` or ``cost``; for this and the next
             six see :class:`models.thresholds.ThresholdRule` and :class:`models.costs.Costs`.
         review_share: the share of the events that is to be alerted.
@@ -213,7 +214,7 @@ class TrainConfig:
     feature_dropout: float = 0.0
     label_smoothing: float = 0.0
     focal: float = 0.0
-    precision: str = "float32"
+    precision: str = AUTO
     thresholds_by: str = BUDGET
     review_share: float = 0.005
     alerts_per_day: float = 0.0
@@ -254,6 +255,11 @@ class TrainConfig:
         check_keys(_names(type(self)), settings, "the settings of a training")
         return replace(self, **settings)
 
+    @classmethod
+    def family_settings(cls) -> list[str]:
+        """Return the names of the settings that a family may have of its own."""
+        return [*_names(cls, "scorer"), *NETWORK_SETTINGS, "cell"]
+
     def with_family(self, family: str, own: Mapping[str, Any] = _NONE) -> TrainConfig:
         """Return it with another family of cell, with that cell's default options.
 
@@ -266,8 +272,7 @@ class TrainConfig:
             ConfigError: there is no such family or setting, or one is out of its range.
         """
         check_family(family)
-        known = [*_names(type(self), "scorer"), *NETWORK_SETTINGS, "cell"]
-        check_keys(known, own, "the settings of a family")
+        check_keys(self.family_settings(), own, "the settings of a family")
         usual = self.scorer.cell.options if family == self.scorer.cell.name else {}
         cell = Part(family, _options(own.get("cell", usual)))
         network = {name: _as_tuple(own[name]) for name in NETWORK_SETTINGS if name in own}
@@ -307,8 +312,8 @@ def load_train_config(folder: Path, family: str | None = None) -> TrainConfig:
     Raises:
         ConfigError: a file is missing, is not TOML, or has an unknown or a wrong setting.
     """
-    scorer = ScorerConfig.from_dict(_read(folder / SCORER_FILE))
-    raw = _read(folder / TRAINING_FILE)
+    scorer = ScorerConfig.from_dict(read_toml(folder / SCORER_FILE))
+    raw = read_toml(folder / TRAINING_FILE)
     own = raw.pop("families", {})
     check_keys([*_names(TrainConfig, "scorer"), "families"], raw, TRAINING_FILE)
     general = TrainConfig(scorer=scorer, **raw)
@@ -368,7 +373,8 @@ def _entity(raw: Mapping[str, Any]) -> SharedEntity:
         raise ConfigError(f"[[shared]] in {SCORER_FILE} must be valid, however: {error}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a file of a pack. Raises :class:`ConfigError` if it is missing or no TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

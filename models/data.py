@@ -7,7 +7,7 @@ and in each of them the first event of every account, then the second, and so on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -96,6 +96,7 @@ def feature_table(
     histories: Histories,
     labels: NDArray[np.float32],
     label_delay_ms: int,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> FeatureTable:
     """Make the features of a history.
 
@@ -105,6 +106,7 @@ def feature_table(
         histories: its rows by account.
         labels: 1 fraud, 0 genuine, NaN unknown; float32 ``[n]``.
         label_delay_ms: how long after its event a label is known. Shared entities learn it then.
+        on_progress: is told how many events have their features, of how many.
     """
     walk = _Walk(scorer, columns, histories)
     schema = scorer.schema
@@ -119,6 +121,8 @@ def feature_table(
             known = np.where(fresh, labels[segment], np.float32(np.nan))
             known_ms = own.event_time_ms + label_delay_ms
             knowledge.add_labels(Labels.of(schema, own, known, known_ms))
+            if on_progress is not None:
+                on_progress(segment.stop, len(columns))
     return FeatureTable(walk.made, walk.duplicate.numpy())
 
 
@@ -169,8 +173,14 @@ class Chunk:
     rows: Tensor
     valid: Tensor
 
+    def to(self, device: torch.device) -> Chunk:
+        """Return it on a device."""
+        return Chunk(self.rows.to(device), self.valid.to(device))
 
-def walks(histories: Histories, accounts: int, steps: int) -> Iterator[Iterator[Chunk]]:
+
+def walks(
+    histories: Histories, accounts: int, steps: int, share: tuple[int, int] = (0, 1)
+) -> Iterator[Iterator[Chunk]]:
     """Yield, for each group of accounts, its chunks from the histories' beginning to their end.
 
     Accounts of like length are grouped, so that little is padding.
@@ -179,9 +189,11 @@ def walks(histories: Histories, accounts: int, steps: int) -> Iterator[Iterator[
         histories: the rows by account.
         accounts: how many accounts a group has, at most.
         steps: how many events of each a chunk has, at most.
+        share: ``(rank, size)``: every ``size``-th group, from the ``rank``-th on.
     """
+    rank, size = share
     order = np.argsort(histories.lengths, kind="stable")
-    for at in range(0, len(order), accounts):
+    for at in range(rank * accounts, len(order), size * accounts):
         group = order[at : at + accounts]
         longest = int(histories.lengths[group].max())
         starts = range(0, longest, steps)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,15 @@ from engine.decisions import Thresholds
 from engine.errors import ConfigError, HistoryError
 from engine.schema import Schema
 from models.answers.quantiles import LEVELS, Quantiles
+from models.checkpoint import Checkpoint
 from models.config import TrainConfig
 from models.data import Histories, account_hashes, by_account, feature_table, walks
+from models.fitting import Fitting
 from models.learner import Learner, Material, encode
 from models.periods import DAY_MS, Bounds, Periods
+from models.progress import Progress
 from models.scorer import Scorer
-from models.training import Progress, TrainedScorer, first_events
+from models.training import TrainedScorer, first_events, what_it_ran_on
 
 #: What each level's pinball loss weighs: about as much as the others, though tails lose little.
 _WEIGHTS = (6.0, 2.0, 0.3, 2.0, 6.0)
@@ -39,12 +41,15 @@ _FREEDOM = 5.0
 _SAMPLE = 100_000
 _WIDE, _LONG = 1024, 64
 
+_SILENT = Progress()
+
 
 def train_forecast(
     columns: Columns,
     schema: Schema,
     config: TrainConfig,
-    on_progress: Progress | None = None,
+    progress: Progress = _SILENT,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainedScorer:
     """Train a scorer on a history.
 
@@ -52,7 +57,8 @@ def train_forecast(
         columns: ``n`` events sorted by time.
         schema: of these events.
         config: what is trained, and how.
-        on_progress: is told of each epoch.
+        progress: is told how far it is.
+        checkpoint: what is kept after each epoch, and gone on from; None for nothing.
 
     Raises:
         ConfigError, SchemaError: the scorer cannot be built, or its answer is no quantiles.
@@ -64,20 +70,22 @@ def train_forecast(
     scorer = Scorer(schema, config.scorer)
     histories = by_account(account_hashes(columns, schema))
     unknown = np.full(len(columns), np.nan, dtype=np.float32)
-    table = feature_table(scorer, columns, histories, unknown, 0)
+    table = feature_table(scorer, columns, histories, unknown, 0, progress.features)
     target = targets(scorer, table.columns, histories)
     periods = split(columns.event_time_ms, histories, target.numpy(), config)
     fresh = torch.from_numpy(~table.duplicate)
     material = Material(histories, table.columns, fresh, target, periods)
     fit_scales(scorer, material, config.seed)
-    best, figures = _fit(scorer, material, config, on_progress)
+    learner = ForecastLearner(scorer, material, config)
+    fitting = Fitting(learner, progress, checkpoint)
+    best = fitting.run()
     return TrainedScorer(
         scorer=best,
         schema=schema,
         config=config,
         thresholds=Thresholds(1.0, 1.0),
-        facts=_facts(columns, periods, histories),
-        metrics=figures,
+        facts=_facts(columns, periods, histories) | what_it_ran_on(learner),
+        metrics=fitting.best_figures,
         validation=None,
         sample=first_events(best, columns, histories),
     )
@@ -164,11 +172,11 @@ class ForecastLearner(Learner):
         """See :meth:`models.learner.Learner.drawn`: every training event weighs the same."""
         return torch.from_numpy(self.material.periods.training).float() * self.material.fresh
 
-    def loss(self, made: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
+    def loss(self, made: Tensor, rows: Tensor, weight: Tensor, total: Tensor) -> Tensor:
         """See :meth:`models.learner.Learner.loss`."""
         scale, truth = self.scale[rows, None], self.material.labels[rows, None]
         each = forecast_loss(self.answer, made, scale, truth)
-        return (each.mean(1) * weight).sum() / weight.sum()
+        return (each.mean(1) * weight).sum() / total
 
     def figures(self) -> dict[str, float]:
         """Return the average's figures on the validation events."""
@@ -180,6 +188,10 @@ class ForecastLearner(Learner):
             "below_05": float((away[:, 1] < 0).float().mean()),
             "below_01": float((away[:, 0] < 0).float().mean()),
         }
+
+    def worth(self, figures: Mapping[str, float]) -> float:
+        """See :meth:`models.learner.Learner.worth`: the losses of the two lowest levels."""
+        return -(4.0 * figures["pinball_01"] + figures["pinball_05"])
 
     def _forecasts(self) -> tuple[Tensor, Tensor]:
         """Return the quantiles ``[v, 5]`` and the truth ``[v]`` of the validation events."""
@@ -223,25 +235,6 @@ def forecast_loss(answer: Quantiles, made: Tensor, scale: Tensor, truth: Tensor)
     rises = (truth > 0.0).float().expand_as(made[..., 6:7])
     rise = nn.functional.binary_cross_entropy_with_logits(made[..., 6:7], rises, reduction="none")
     return losses + (_OF_VOLATILITY * likelihood + _OF_RISE * rise)[..., 0]
-
-
-def _fit(
-    scorer: Scorer, material: Material, config: TrainConfig, on_progress: Progress | None
-) -> tuple[Scorer, Mapping[str, float]]:
-    """Return the averaged model of the best epoch, and its figures."""
-    learner = ForecastLearner(scorer, material, config)
-    best, best_figures, least, since = learner.averaged, dict[str, float](), math.inf, 0
-    for epoch in range(1, config.epochs + 1):
-        loss, figures = learner.epoch(), learner.figures()
-        if on_progress is not None:
-            on_progress(epoch, {"loss": loss, **figures})
-        since += 1
-        tails = 4.0 * figures["pinball_01"] + figures["pinball_05"]
-        if tails < least:
-            best, best_figures, least, since = deepcopy(learner.averaged), figures, tails, 0
-        if since >= config.patience:
-            break
-    return best.eval(), best_figures
 
 
 def _place(scorer: Scorer, name: str) -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.data import Chunk, Histories
+from models.processes import ALONE, Processes
 from models.scorer import Scorer
 
 #: Windows that are taken at once where nothing is learnt.
@@ -104,7 +105,13 @@ def batches(
     return [each[rank::ranks] for each in parts]
 
 
-def starting_states(scorer: Scorer, windows: Cut, encoded: Tensor, fresh: Tensor) -> Tensor:
+def starting_states(
+    scorer: Scorer,
+    windows: Cut,
+    encoded: Tensor,
+    fresh: Tensor,
+    processes: Processes = ALONE,
+) -> Tensor:
     """Return what the cell remembers where each window begins, float32 ``[w, state_size]``.
 
     Args:
@@ -112,18 +119,25 @@ def starting_states(scorer: Scorer, windows: Cut, encoded: Tensor, fresh: Tensor
         windows: ``w`` of them.
         encoded: the events' encoded features, float32 ``[n, 2 f]``.
         fresh: which events are no repeats, bool ``[n]``.
+        processes: each of them takes a part of the accounts.
     """
-    size = scorer.cell.state_size
-    states = torch.zeros(len(windows), size)
+    size, device = scorer.cell.state_size, encoded.device
+    states = torch.zeros(len(windows), size, device=device)
     if size == 0:
         return states
-    held = torch.zeros(len(windows.histories.lengths), size)
+    held = torch.zeros(len(windows.histories.lengths), size, device=device)
     with torch.no_grad():
-        for turn in windows.turns():
-            for places in np.array_split(turn, -(-len(turn) // _WIDE)):
-                own = windows.account[places]
-                states[places] = held[own]
-                chunk = windows.chunk(places)
-                valid = chunk.valid & fresh[chunk.rows]
-                _, held[own] = scorer.cell.sequence(encoded[chunk.rows], held[own], valid)
-    return states
+        for places in _own_turns(windows, processes):
+            own = torch.from_numpy(windows.account[places]).to(device)
+            states[torch.from_numpy(places).to(device)] = held[own]
+            chunk = windows.chunk(places).to(device)
+            valid = chunk.valid & fresh[chunk.rows]
+            _, held[own] = scorer.cell.sequence(encoded[chunk.rows], held[own], valid)
+    return processes.add_up(states)
+
+
+def _own_turns(windows: Cut, processes: Processes) -> Iterator[NDArray[np.int64]]:
+    """Yield the places of this process's accounts' windows, turn by turn, some at once."""
+    for turn in windows.turns():
+        own = turn[windows.account[turn] % processes.size == processes.rank]
+        yield from np.array_split(own, -(-len(own) // _WIDE)) if len(own) else ()

@@ -1,33 +1,35 @@
 """Training a scorer on a history.
 
 In the order it runs: the features of all events (once, they do not depend on the weights); the
-scale of each; epochs over the accounts' histories in chunks, the cell's state carried from chunk
-to chunk and gradients within one; after each epoch the average precision on the validation
-period; then calibration, thresholds, and the reference of the reasons.
+scale of each, and the reference of the reasons; epochs over windows of the accounts' histories,
+each kept in the checkpoint; after each epoch the average precision on the validation period; then
+calibration and thresholds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from engine.columns import Columns
 from engine.manifest import Thresholds
 from engine.schema import Schema
 from models.calibration import fit_platt
+from models.checkpoint import Checkpoint
 from models.config import TrainConfig
-from models.data import FeatureTable, Histories, account_hashes, by_account, feature_table
+from models.data import Histories, account_hashes, by_account, feature_table
 from models.evaluation.judged import Judged, judge
 from models.features.base import DAY_MS
-from models.learner import Learner, Material, validation_logits
+from models.fitting import Fitting
+from models.learner import Learner, Material, ranking, validation_logits
 from models.periods import Periods, split
+from models.processes import ALONE, Processes
+from models.progress import Progress
 from models.scorer import Scorer
 
 #: Events whose features set the scales.
@@ -36,8 +38,7 @@ _SAMPLE = 100_000
 #: Accounts and events of each that an exported graph is checked on.
 _CHECKED_ACCOUNTS, _CHECKED_STEPS = 128, 48
 
-#: Called after each epoch with its number, from 1, and its figures.
-Progress = Callable[[int, Mapping[str, float]], None]
+_SILENT = Progress()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,9 @@ def train(
     labels: NDArray[np.float32],
     schema: Schema,
     config: TrainConfig,
-    on_progress: Progress | None = None,
+    progress: Progress = _SILENT,
+    checkpoint: Checkpoint | None = None,
+    processes: Processes = ALONE,
 ) -> TrainedScorer:
     """Train a scorer on a history.
 
@@ -81,52 +84,78 @@ def train(
         labels: 1 fraud, 0 genuine, NaN unknown; float32 ``[n]``.
         schema: of these events.
         config: what is trained, and how.
-        on_progress: is told of each epoch.
+        progress: is told how far it is.
+        checkpoint: what is kept after each epoch, and gone on from; None for nothing.
+        processes: this one and those that train the same model with it.
 
     Raises:
-        ConfigError, SchemaError: the scorer cannot be built.
+        ConfigError, SchemaError: the scorer cannot be built, or the checkpoint is of another
+            training.
         HistoryError: the history is not sorted, is too short, or a period lacks a kind of label.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    prepared = prepare(columns, labels, schema, config, progress)
     torch.manual_seed(config.seed)
-    periods = split(columns.event_time_ms, labels, config, columns.accounts)
     scorer = Scorer(schema, config.scorer)
-    histories = by_account(account_hashes(columns, schema))
-    delay_ms = round(config.label_delay_days * DAY_MS)
-    table = feature_table(scorer, columns, histories, labels, delay_ms)
-    material = _material(histories, table, labels, periods)
-    fit_scales(scorer, material, config.seed)
-    best = _fit(scorer, material, config, on_progress)
-    logits = validation_logits(best, material)
-    known = labels[periods.validation] > 0.5
-    best.calibration.set(*fit_platt(logits.astype(np.float64), known))
-    scores = np.zeros(len(columns), dtype=np.float32)
-    scores[periods.validation] = _probabilities(best, logits)
-    judged = judge(scores, labels, columns, schema=schema, keep=periods.validation)
+    fit_scales(scorer, prepared.material, config.seed)
+    learner = Learner(scorer, prepared.material, config, processes)
+    best = Fitting(learner, progress, checkpoint).run()
+    judged = _calibrated(best, prepared)
     return TrainedScorer(
         scorer=best,
         schema=schema,
         config=config,
         thresholds=_thresholds(judged, config),
-        facts=_facts(columns, labels, periods, histories, config),
-        metrics=_ranking(judged.scores, judged.fraud),
+        facts=_facts(prepared, config) | what_it_ran_on(learner),
+        metrics=ranking(judged.scores, judged.fraud),
         validation=judged,
-        sample=first_events(best, columns, histories),
+        sample=first_events(best, columns, prepared.material.histories),
     )
 
 
-def _material(
-    histories: Histories, table: FeatureTable, labels: NDArray[np.float32], periods: Periods
-) -> Material:
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A history that a scorer can be trained on.
+
+    Args:
+        columns, labels, schema: the ``n`` events.
+        periods: which of them train and which validate.
+        material: their features.
+    """
+
+    columns: Columns
+    labels: NDArray[np.float32]
+    schema: Schema
+    periods: Periods
+    material: Material
+
+
+def prepare(
+    columns: Columns,
+    labels: NDArray[np.float32],
+    schema: Schema,
+    config: TrainConfig,
+    progress: Progress = _SILENT,
+) -> Prepared:
+    """Cut a history into periods and make its features, which need no weights.
+
+    The arguments and errors are those of :func:`train`.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    periods = split(columns.event_time_ms, labels, config, columns.accounts)
+    scorer = Scorer(schema, config.scorer)
+    histories = by_account(account_hashes(columns, schema))
+    delay_ms = round(config.label_delay_days * DAY_MS)
+    table = feature_table(scorer, columns, histories, labels, delay_ms, progress.features)
     fresh = ~table.duplicate
-    return Material(
+    material = Material(
         histories,
         table.columns,
         torch.from_numpy(fresh),
         torch.from_numpy(np.nan_to_num(labels, nan=0.0)),
         Periods(periods.training & fresh, periods.validation),
     )
+    return Prepared(columns, labels, schema, periods, material)
 
 
 def fit_scales(scorer: Scorer, material: Material, seed: int) -> None:
@@ -145,36 +174,16 @@ def fit_scales(scorer: Scorer, material: Material, seed: int) -> None:
     scorer.reference.copy_(torch.from_numpy(np.median(sample[:half].numpy(), axis=0)))
 
 
-def _fit(
-    scorer: Scorer, material: Material, config: TrainConfig, on_progress: Progress | None
-) -> Scorer:
-    """Return the averaged model of the best epoch."""
-    learner = Learner(scorer, material, config)
-    best, best_figure, since = learner.averaged, -1.0, 0
-    truth = material.labels.numpy()[material.periods.validation] > 0.5
-    for epoch in range(1, config.epochs + 1):
-        loss = learner.epoch()
-        figures = _ranking(learner.validation_logits(), truth)
-        if on_progress is not None:
-            on_progress(epoch, {"loss": loss, **figures})
-        since += 1
-        if figures["average_precision"] > best_figure:
-            best, best_figure, since = deepcopy(learner.averaged), figures["average_precision"], 0
-        if since >= config.patience:
-            break
-    return best.eval()
-
-
-def _probabilities(scorer: Scorer, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def _calibrated(best: Scorer, prepared: Prepared) -> Judged:
+    """Calibrate a scorer on the validation period, and return the events of that with scores."""
+    labels, validation = prepared.labels, prepared.periods.validation
+    logits = validation_logits(best, prepared.material)
+    best.calibration.set(*fit_platt(logits.astype(np.float64), labels[validation] > 0.5))
+    scores = np.zeros(len(labels), dtype=np.float32)
     with torch.inference_mode():
-        return torch.sigmoid(scorer.calibration(torch.from_numpy(logits))).numpy()
-
-
-def _ranking(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> dict[str, float]:
-    return {
-        "auc_roc": float(roc_auc_score(truth, scores)),
-        "average_precision": float(average_precision_score(truth, scores)),
-    }
+        odds = best.calibration(torch.from_numpy(logits))
+        scores[validation] = torch.sigmoid(odds).numpy()
+    return judge(scores, labels, prepared.columns, schema=prepared.schema, keep=validation)
 
 
 def _thresholds(judged: Judged, config: TrainConfig) -> Thresholds:
@@ -191,16 +200,22 @@ def first_events(scorer: Scorer, columns: Columns, histories: Histories) -> dict
     return {name: columns.values[name][rows] for name in scorer.inputs}
 
 
-def _facts(
-    columns: Columns,
-    labels: NDArray[np.float32],
-    periods: Periods,
-    histories: Histories,
-    config: TrainConfig,
-) -> dict[str, Any]:
+def what_it_ran_on(learner: Learner) -> dict[str, Any]:
+    """Return what the training ran on, and for how many epochs."""
+    processes = learner.processes
+    return {
+        "epochs": learner.epochs,
+        "device": processes.device.type,
+        "processes": processes.size,
+        "precision": learner.precision.name,
+    }
+
+
+def _facts(prepared: Prepared, config: TrainConfig) -> dict[str, Any]:
+    columns, labels, periods = prepared.columns, prepared.labels, prepared.periods
     facts: dict[str, Any] = {
         "events": len(columns),
-        "accounts": len(histories.lengths),
+        "accounts": len(prepared.material.histories.lengths),
         "first_event_ms": int(columns.event_time_ms[0]),
         "last_event_ms": int(columns.event_time_ms[-1]),
         "thresholds": config.threshold_rule.to_dict(),

@@ -31,7 +31,7 @@ from riskstream.options import (
 )
 from riskstream.pack_evaluation import judge, own_report
 from riskstream.page_view import print_page
-from riskstream.train import require_training
+from riskstream.training_options import require_training
 from streams.settings import Settings
 
 if TYPE_CHECKING:

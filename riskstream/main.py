@@ -22,6 +22,7 @@ from riskstream.label import label
 from riskstream.options import EXIT_BUNDLE, EXIT_FAILED, EXIT_USAGE, err, out
 from riskstream.replay import replay
 from riskstream.score import score
+from riskstream.search import search
 from riskstream.settings import settings
 from riskstream.train import train
 from riskstream.up import up
@@ -45,7 +46,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, up, worker, replay, label, alerts, score, topics, train, evaluate, settings):
+for command in (
+    demo,
+    up,
+    worker,
+    replay,
+    label,
+    alerts,
+    score,
+    topics,
+    train,
+    search,
+    evaluate,
+    settings,
+):
     app.command()(command)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(data.app, name="data")

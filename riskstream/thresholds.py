@@ -29,7 +29,7 @@ from riskstream.options import (
     settings_of,
 )
 from riskstream.page_view import table_view
-from riskstream.train import require_training
+from riskstream.training_options import require_training
 
 if TYPE_CHECKING:
     from models.evaluation import Assessment, Judged

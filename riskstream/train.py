@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
-from importlib.util import find_spec
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
+from rich.markup import escape
 
-from engine.columns import Columns
 from engine.errors import ConfigError
-from engine.history import History
-from engine.schema import Schema
-from models.config import TrainConfig, load_train_config
+from models.config import TrainConfig
 from models.packs.code import load_code
-from models.packs.fit import check_pack
-from models.packs.registry import find_pack, load_schema
-from models.periods import split
-from riskstream.histories import Period, decode_history, labels_of, open_history
+from models.packs.registry import find_pack
+from riskstream.histories import Period
 from riskstream.options import (
+    EXIT_INTERRUPTED,
     ConfigOption,
     FieldOption,
     FromOption,
@@ -33,31 +28,42 @@ from riskstream.options import (
     make_folder,
     out,
     print_json,
-    settings_of,
 )
+from riskstream.training_data import Labelled, LabelledEvents
+from riskstream.training_options import (
+    DeviceOption,
+    FamilyOption,
+    SetOption,
+    check_device,
+    require_training,
+    training_settings,
+)
+from riskstream.training_view import TrainingView, line_of
 
 if TYPE_CHECKING:
+    from models.checkpoint import Checkpoint
+    from models.processes import Processes
     from models.training import TrainedScorer
-
-Floats: TypeAlias = NDArray[np.float32]
-
-_EXTRA = ("onnxscript", "sklearn", "torch")
 
 
 def train(
     pack: Annotated[str, typer.Argument(help="What kind of model: fraud, or a pack's folder.")],
     data: Annotated[Path, typer.Option(help="A .parquet, .csv or .jsonl file with labels.")],
     output: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder.")],
-    family: Annotated[
-        str | None,
-        typer.Option(
-            help="The sequence cell, instead of the pack's: gru, cnn, attention, or mlp (none)."
-        ),
-    ] = None,
+    family: FamilyOption = None,
     name: Annotated[str | None, typer.Option(help="The model's name.")] = None,
     version: Annotated[str, typer.Option(help="The model's version.")] = "1",
     epochs: Annotated[int | None, typer.Option(min=1, help="The most epochs.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed of every random choice.")] = None,
+    given: SetOption = None,
+    device: DeviceOption = "auto",
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="The folder of what each epoch leaves to go on from; --out if none."),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, whatever an interrupted training left.")
+    ] = False,
     start: FromOption = None,
     until: UntilOption = None,
     field: FieldOption = None,
@@ -68,6 +74,8 @@ def train(
 
     Needs the extra riskstream\[train]. The last days of the history choose the
     model and its thresholds, so leave out with --until what it is judged on.
+    Interrupted, the same command goes on after the last epoch that was done,
+    to the same result. torchrun starts it on several GPUs or CPUs.
 
     [bold]Examples[/bold]
 
@@ -75,76 +83,97 @@ def train(
 
       riskstream train fraud -c config/handbook.toml --data raw.csv -o bundles/new
 
-      riskstream train ./my-pack --data wallets.csv -o bundles/wallets
+      riskstream train ./my-pack --data mine.csv --set dropout=0.2 -o bundles/new
+
+      torchrun --nproc-per-node 4 -m riskstream train fraud --data raw.csv -o new
     """
     folder = find_pack(pack)
     require_training()
     load_code(folder)
-    settings = _training_settings(folder, epochs, seed, family)
-    schema = load_schema(folder)
-    check_pack(schema, settings.scorer)
-    history = open_history(data, schema, settings_of(config, None, field), Period(start, until))
-    events, labels = _labelled(history, data)
-    split(events.event_time_ms, labels, settings, events.accounts)
-    make_folder("--out", output)
+    check_device(device)
+    settings = training_settings(folder, family, given, epochs=epochs, seed=seed)
+    wanted = Labelled(folder, settings, data, Period(start, until), field, config)
     began_s = time.monotonic()
-    trained = _fit(events, labels, schema, settings)
+    with _joined(device) as processes:
+        err.quiet = not processes.first
+        events = wanted.read()
+        make_folder("--out", output)
+        kept = _checkpoint(checkpoint or output, settings, events)
+        if restart:
+            _begin_anew(kept, processes)
+        trained = _fit(events, settings, kept, processes)
+        if not processes.first:
+            return
     seconds = round(time.monotonic() - began_s, 1)
     named = name or f"{settings.scorer.pack}-{settings.scorer.cell.name}"
-    facts = {"data": data.name, "seconds": seconds}
-    difference = _export(trained, output, named, version, facts)
+    difference = _export(trained, output, named, version, {"data": data.name, "seconds": seconds})
+    _done_with(kept)
     figures = {name: round(value, 4) for name, value in trained.metrics.items()}
     if json:
         print_json({"bundle": str(output), "validation": figures, "seconds": seconds})
         return
-    out.print(f"{output}: trained in {seconds:,.0f} s, validation {_line(figures)}")
+    out.print(f"{output}: trained in {seconds:,.0f} s, validation {line_of(figures)}")
     out.print(f"the graph and PyTorch differ by at most {difference:.1e}")
 
 
-def _training_settings(
-    folder: Path, epochs: int | None, seed: int | None, family: str | None
-) -> TrainConfig:
-    """Return a pack's settings for a family, with what the command line says over them."""
-    changes = {"epochs": epochs, "seed": seed}
-    given = {name: value for name, value in changes.items() if value is not None}
-    return load_train_config(folder, family).changed(**given)
+def _joined(device: str) -> AbstractContextManager[Processes]:
+    from models.processes import joined
+
+    return joined(device)
 
 
-def _labelled(history: History, file: Path) -> tuple[Columns, Floats]:
-    """Return the ``n`` events that can be read, and their labels; float32 ``[n]``."""
-    labels = labels_of(history, file, "training")
-    columns = decode_history(history, file).columns
-    return replace(columns, rows=np.arange(len(columns))), labels[columns.rows]
+def _checkpoint(folder: Path, settings: TrainConfig, events: LabelledEvents) -> Checkpoint:
+    """Return the checkpoint of this training, and make its folder."""
+    from models.checkpoint import checkpoint_of
+
+    make_folder("--checkpoint", folder)
+    return checkpoint_of(folder, settings, events.columns, events.labels, events.schema)
 
 
-def _fit(events: Columns, labels: Floats, schema: Schema, settings: TrainConfig) -> TrainedScorer:
+def _begin_anew(kept: Checkpoint, processes: Processes) -> None:
+    """Remove what was kept, before any of the processes reads it."""
+    if processes.first:
+        kept.remove()
+    processes.wait()
+
+
+def _fit(
+    events: LabelledEvents, settings: TrainConfig, kept: Checkpoint, processes: Processes
+) -> TrainedScorer:
     from models.training import train
 
-    return train(events, labels, schema, settings, _print_epoch)
+    with TrainingView(err, settings.epochs, kept.path) as view:
+        try:
+            return train(
+                events.columns, events.labels, events.schema, settings, view, kept, processes
+            )
+        except KeyboardInterrupt:
+            err.print(f"interrupted; the same command goes on from {kept.path}, if it is there")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _export(
     trained: TrainedScorer, output: Path, name: str, version: str, facts: Mapping[str, Any]
 ) -> float:
-    """Write the bundle, and return by how much the graph's scores differ from PyTorch's."""
+    """Write the bundle, and return by how much the graph's scores differ from PyTorch's.
+
+    Raises:
+        ConfigError: the folder cannot be written any more; says where the bundle is instead.
+    """
     from export.bundle import export_bundle
 
+    try:
+        make_folder("--out", output)
+    except ConfigError as error:
+        instead = Path(mkdtemp(prefix="riskstream-bundle-"))
+        export_bundle(trained, instead, name=name, version=version, training=facts)
+        raise ConfigError(f"{error}; the bundle was written to {instead}: move it") from None
     return export_bundle(trained, output, name=name, version=version, training=facts).score
 
 
-def _print_epoch(epoch: int, figures: Mapping[str, float]) -> None:
-    err.print(f"epoch {epoch:>3}  {_line(figures)}")
-
-
-def _line(figures: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-
-
-def require_training() -> None:
-    """Check that the extra ``train`` is installed. Raises :class:`engine.errors.ConfigError`."""
-    missing = [name for name in _EXTRA if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"training must have the extra train, however: {missing[0]} is not installed; "
-            "pip install 'riskstream[train]'"
-        )
+def _done_with(kept: Checkpoint) -> None:
+    """Remove what a training that is done needs no more."""
+    try:
+        kept.remove()
+    except OSError as error:
+        err.print(f"{kept.path} cannot be removed, and is needed no more: {escape(str(error))}")

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks.evaluate import main, setting
+from benchmarks.evaluate import main
 from benchmarks.handbook import PATHS, fold_starts
 from benchmarks.results import Results, mean_and_sd
 from benchmarks.results_page import page
@@ -59,14 +59,6 @@ def test_a_mean_is_of_all_folds_or_none() -> None:
 def test_the_folds_are_those_of_the_handbook() -> None:
     assert fold_starts("test") == ["2018-07-25", "2018-08-01", "2018-08-08", "2018-08-15"]
     assert fold_starts("validation")[-1] == "2018-06-20"
-
-
-@pytest.mark.parametrize(
-    ("given", "value"),
-    [("epochs=3", 3), ("precision=bfloat16", "bfloat16"), ("cell={size = 8}", {"size": 8})],
-)
-def test_a_setting_is_read_as_toml_reads_it(given: str, value: object) -> None:
-    assert setting(given)[1] == value
 
 
 def test_the_page_has_means_and_each_fold(tmp_path: Path) -> None:

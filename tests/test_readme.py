@@ -17,7 +17,9 @@ from engine.columns import Reason
 from engine.knowledge import check_fields
 from engine.labels import LabelReader
 from engine.shared import SharedEntity
+from models.config import load_train_config
 from models.packs.registry import load_schema, pack_folder
+from models.search_space import load_space
 from streams.configuration import load_settings
 from tests.bundles import SCHEMA, SHARED
 from tests.deploy.commands import parse
@@ -25,6 +27,7 @@ from tests.deploy.commands import parse
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTEXT = (ROOT / "docs/context.md").read_text(encoding="utf-8")
+TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -45,6 +48,24 @@ def test_commands_exist_with_their_options(command: str) -> None:
         assert words[1] in ("show", "thresholds", "verify")
     elif len(words) > 1:
         parse(words)
+
+
+def training_commands() -> list[str]:
+    """The commands of docs/training.md, without what starts them."""
+    lines = "\n".join(blocks("sh", TRAINING)).splitlines()
+    return [line[line.index("riskstream ") :] for line in lines if "riskstream " in line]
+
+
+@pytest.mark.parametrize("command", training_commands())
+def test_commands_of_training_exist_with_their_options(command: str) -> None:
+    parse(shlex.split(command)[1:])
+
+
+def test_the_search_space_of_the_docs_can_be_read(tmp_path: Path) -> None:
+    (block,) = blocks("toml", TRAINING)
+    (tmp_path / "search.toml").write_text(block, encoding="utf-8")
+    space = load_space(tmp_path, load_train_config(pack_folder("fraud"), "gru"))
+    assert [each.name for each in space.dimensions] == ["learning_rate", "hidden", "cell.size"]
 
 
 @pytest.mark.parametrize("command", [each for each in commands() if each.startswith("make ")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import keyword
 import re
 import tomllib
@@ -21,6 +20,7 @@ from models.datacheck.table import numbers, read_flat
 from models.draft.choose import Choices, choose
 from models.draft.looks import Look
 from models.packs.registry import SCHEMA_FILE, pack_folder
+from models.toml_text import toml_families, toml_lines, toml_value
 
 #: The pack whose settings a draft begins with.
 _MODEL_PACK = "fraud"
@@ -113,7 +113,7 @@ def _schema(
 
 def _field(name: str, look: Look, kind: str, role: str, **more: Any) -> str:
     values = {"name": name, "path": look.name, "type": kind, "role": role, **more}
-    return "[[fields]]\n" + _lines(values)
+    return "[[fields]]\n" + toml_lines(values)
 
 
 def _amount_field(look: Look) -> str:
@@ -144,9 +144,9 @@ def _scorer(name: str, chosen: Choices, entities: list[str], features: list[str]
     blocks = [
         "# What the model is made of. Each feature's options are in its file's docstring, in\n"
         "# models/features; the shared entities are explained in docs/context.md.\n\n"
-        + _lines(top)
+        + toml_lines(top)
         + "\n\n[cell]\n"
-        + _lines(usual["cell"]),
+        + toml_lines(usual["cell"]),
         *_account_features(amounts, bool(entities), features),
         *(block for each in [*entities, "account"] for block in _entity(each)),
         *_reasons(entities, features),
@@ -179,8 +179,8 @@ def _entity(name: str) -> list[str]:
     frauds = {"name": "frauds", "source": "label", "measure": "positive"}
     return [
         f"# What is known of the {name}: labels, in buckets of the time they became known.\n"
-        "[[shared]]\n" + _lines(head),
-        *("[[shared.quantities]]\n" + _lines(each) for each in (known, frauds)),
+        "[[shared]]\n" + toml_lines(head),
+        *("[[shared.quantities]]\n" + toml_lines(each) for each in (known, frauds)),
         _feature("entity_windows", entity=name, quantities=["known", "frauds"], days=[7, 28]),
         _feature("entity_rates", entity=name, positives="frauds", known="known", days=[7, 28]),
         _feature("entity_recency", entity=name, positives="frauds", known="known"),
@@ -196,7 +196,7 @@ def _reasons(entities: list[str], features: list[str]) -> list[str]:
         texts["event"] = "What the event itself says is unusual."
     note = "# What an alert says, for each group of features.\n"
     blocks = [
-        "[[reasons]]\n" + _lines({"name": name, "text": text}) for name, text in texts.items()
+        "[[reasons]]\n" + toml_lines({"name": name, "text": text}) for name, text in texts.items()
     ]
     return [note + blocks[0], *blocks[1:]]
 
@@ -219,21 +219,11 @@ def _training(time: Look) -> str:
     }
     families: Mapping[str, dict[str, Any]] = usual.pop("families", {})
     lines = [
-        f"{name} = {_toml(value)}" + (f"  # {notes[name]}" if name in notes else "")
+        f"{name} = {toml_value(value)}" + (f"  # {notes[name]}" if name in notes else "")
         for name, value in usual.items()
     ]
-    return "\n".join([note, "", *lines, *map(_family, families.items())]) + "\n"
-
-
-def _family(settings: tuple[str, dict[str, Any]]) -> str:
-    """Return a table of what a family has of its own."""
-    name, own = settings
-    plain = {key: value for key, value in own.items() if not isinstance(value, dict)}
-    tables = {key: value for key, value in own.items() if isinstance(value, dict)}
-    blocks = [f"\n[families.{name}]", _lines(plain)] if plain else []
-    for key, value in tables.items():
-        blocks += [f"\n[families.{name}.{key}]", _lines(value)]
-    return "\n".join(blocks)
+    tables = ["", toml_families(families)] if families else []
+    return "\n".join([note, "", *lines, *tables]) + "\n"
 
 
 def _usual(file: str) -> dict[str, Any]:
@@ -255,16 +245,7 @@ def _days(look: Look) -> float:
 
 
 def _feature(name: str, **options: Any) -> str:
-    return "[[features]]\n" + _lines({"name": name, **options})
-
-
-def _lines(values: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name} = {_toml(value)}" for name, value in values.items())
-
-
-def _toml(value: Any) -> str:
-    """Return a text, number, truth value or list as TOML, which JSON is for these."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return "[[features]]\n" + toml_lines({"name": name, **options})
 
 
 def _rounded(value: float) -> float:

@@ -1,7 +1,8 @@
 """Finding a pack by its name or folder. Needs no PyTorch.
 
 A pack is a folder with ``schema.toml`` (what an event looks like), ``scorer.toml`` (what the model
-is made of) and ``training.toml`` (how it is trained). Those beside this file have names.
+is made of) and ``training.toml`` (how it is trained); ``search.toml`` says where to look for better
+settings. Those beside this file have names.
 """
 
 from __future__ import annotations

@@ -2,62 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from engine.columns import Columns
 from engine.errors import ConfigError
-from models.data import account_hashes, by_account, walks
-from models.learner import Learner, Material, Periods, drop_columns, encode, validation_logits
+from models.data import by_account, walks
+from models.learner import Learner, drop_columns, validation_logits
 from models.objective import weighted_loss
 from models.schedule import learning_rate_at, momentum_at
-from models.scorer import Scorer
-from models.training import fit_scales
-from tests.models.tools import SCHEMA, planted_history, train_config
+from tests.models.learning import History, learner_of, small_history, weights
+from tests.models.tools import train_config
 
 
 @pytest.fixture(scope="module")
-def history() -> tuple[Columns, NDArray[np.float32]]:
-    return planted_history(accounts=40, days=30)
+def history() -> History:
+    return small_history()
 
 
-def learner_of(history: tuple[Columns, NDArray[np.float32]], **settings: object) -> Learner:
-    """A learner on random features, one of which tells the frauds; the last fifth validates."""
-    columns, labels = history
-    config = train_config(**{"windows": 8, "steps": 10, **settings})
-    torch.manual_seed(config.seed)
-    scorer = Scorer(SCHEMA, config.scorer)
-    features = torch.from_numpy(
-        np.random.default_rng(1).normal(size=(len(labels), len(scorer.outputs))).astype(np.float32)
-    )
-    features[:, 0] += torch.from_numpy(labels) * 3.0
-    late = np.arange(len(labels)) > 0.8 * len(labels)
-    material = Material(
-        by_account(account_hashes(columns, SCHEMA)),
-        features,
-        torch.ones(len(labels), dtype=torch.bool),
-        torch.from_numpy(labels),
-        Periods(~late, late),
-    )
-    fit_scales(scorer, material, config.seed)
-    return Learner(scorer, material, config)
-
-
-def weights(learner: Learner) -> torch.Tensor:
-    return torch.cat([each.detach().flatten() for each in learner.scorer.parameters()])
-
-
-def test_the_loss_falls(history: tuple[Columns, NDArray[np.float32]]) -> None:
+def test_the_loss_falls(history: History) -> None:
     learner = learner_of(history, epochs=6)
     losses = [learner.epoch() for _ in range(6)]
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_validation_needs_no_table_of_encoded_features(
-    history: tuple[Columns, NDArray[np.float32]],
+    history: History,
 ) -> None:
     learner = learner_of(history)
     learner.epoch()
@@ -66,24 +39,25 @@ def test_validation_needs_no_table_of_encoded_features(
     assert len(expected) == learner.material.periods.validation.sum()
 
 
-def test_later_events_teach_nothing(history: tuple[Columns, NDArray[np.float32]]) -> None:
+def test_later_events_teach_nothing(history: History) -> None:
     first, second = learner_of(history), learner_of(history)
     late = torch.from_numpy(second.material.periods.validation)
-    second.material.columns[late] = 7.0
-    second.material.labels[late] = 1.0
-    second._encoded = encode(second.scorer, second.material.columns)
+    columns, labels = second.material.columns.clone(), second.material.labels.clone()
+    columns[late], labels[late] = 7.0, 1.0
+    changed = replace(second.material, columns=columns, labels=labels)
+    second = Learner(second.scorer, changed, second.config)
     assert first.epoch() == second.epoch()
     assert torch.equal(weights(first), weights(second))
 
 
-def test_the_gradient_is_clipped(history: tuple[Columns, NDArray[np.float32]]) -> None:
+def test_the_gradient_is_clipped(history: History) -> None:
     learner = learner_of(history, clip=1e-9)
     learner.epoch()
     norm = sum(float(p.grad.norm() ** 2) for p in learner.scorer.parameters() if p.grad is not None)
     assert 0 < norm**0.5 <= 1.1e-9
 
 
-def test_the_kept_model_is_the_average(history: tuple[Columns, NDArray[np.float32]]) -> None:
+def test_the_kept_model_is_the_average(history: History) -> None:
     learner = learner_of(history, average=0.9)
     before = weights(learner).clone()
     learner.epoch()
@@ -97,12 +71,12 @@ def test_the_kept_model_is_the_average(history: tuple[Columns, NDArray[np.float3
 
 
 def test_drawn_genuine_events_weigh_what_those_left_out_did(
-    history: tuple[Columns, NDArray[np.float32]],
+    history: History,
 ) -> None:
     learner = learner_of(history, negatives=0.25)
     labels = learner.material.labels.numpy()
     taught = learner.material.periods.training
-    drawn = learner._drawn(np.random.default_rng(0)).numpy()
+    drawn = learner.drawn(np.random.default_rng(0)).numpy()
     assert (drawn[taught & (labels > 0.5)] == 1.0).all()
     genuine = drawn[taught & (labels < 0.5)]
     assert set(np.unique(genuine)) == {0.0, 4.0}
@@ -111,7 +85,7 @@ def test_drawn_genuine_events_weigh_what_those_left_out_did(
 
 
 def test_the_optimizer_follows_the_schedule_to_its_end(
-    history: tuple[Columns, NDArray[np.float32]],
+    history: History,
 ) -> None:
     learner = learner_of(history, epochs=2, rise=0.5, learning_rate=0.01)
     seen = []
@@ -155,18 +129,16 @@ def test_the_schedule_is_one_cycle() -> None:
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_a_setting_changes_what_is_learnt(
-    settings: dict[str, object], history: tuple[Columns, NDArray[np.float32]]
-) -> None:
+def test_a_setting_changes_what_is_learnt(settings: dict[str, object], history: History) -> None:
     plain, other = learner_of(history), learner_of(history, **settings)
     assert np.isfinite([plain.epoch(), other.epoch()]).all()
     assert not torch.equal(weights(plain), weights(other))
 
 
-def test_bfloat16_learns_nearly_the_same(
-    history: tuple[Columns, NDArray[np.float32]],
-) -> None:
-    plain, half = learner_of(history), learner_of(history, precision="bfloat16")
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_learns_nearly_the_same(precision: str, history: History) -> None:
+    plain, half = learner_of(history, precision="float32"), learner_of(history, precision=precision)
+    assert half.precision.scaler.is_enabled() == (precision == "float16")
     assert half.epoch() == pytest.approx(plain.epoch(), rel=0.05)
     assert all(each.dtype == torch.float32 for each in half.scorer.state_dict().values())
 
@@ -235,7 +207,7 @@ def test_a_walk_goes_over_every_event_once_and_in_order() -> None:
         ("clip", 0.0),
         ("learning_rate", -1e-3),
         ("weight_decay", -1.0),
-        ("precision", "float16"),
+        ("precision", "float8"),
         ("patience", 0),
     ],
 )

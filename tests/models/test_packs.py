@@ -10,6 +10,7 @@ from engine.errors import ConfigError, SchemaError
 from models.checks import FAMILIES as FAMILY_NAMES
 from models.config import load_train_config
 from models.packs.registry import load_schema, pack_folder, pack_names
+from riskstream.training_options import setting, training_settings
 
 
 @pytest.mark.parametrize("name", pack_names())
@@ -138,3 +139,21 @@ def test_a_setting_that_is_wrong_is_refused(training: str, found: str, tmp_path:
 def test_the_names_of_the_families_are_those_that_can_be_built() -> None:
     cells = pytest.importorskip("models.cells.registry")
     assert set(FAMILY_NAMES) == set(cells.CELLS)
+
+
+def test_a_setting_on_the_command_line_is_read_as_toml_reads_it() -> None:
+    assert setting("epochs=3") == ("epochs", 3)
+    assert setting("precision=bfloat16") == ("precision", "bfloat16")
+    assert setting("cell={size = 8}") == ("cell", {"size": 8})
+    with pytest.raises(ConfigError, match="NAME=VALUE, however: 'epochs'"):
+        setting("epochs")
+
+
+def test_the_command_line_is_over_the_familys_settings(tmp_path: Path) -> None:
+    folder = pack_with(tmp_path, FAMILIES)
+    config = training_settings(folder, "mlp", ["learning_rate=0.5"], epochs=7, seed=None)
+    assert (config.learning_rate, config.epochs, config.scorer.hidden) == (0.5, 7, (32,))
+    gru = training_settings(folder, None, ["dropout=0.5"])
+    assert (gru.scorer.dropout, gru.scorer.cell.options) == (0.5, {"size": 24})
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        training_settings(folder, None, ["epoch=3"])

@@ -16,6 +16,7 @@ from models.data import account_hashes, by_account, feature_table
 from models.periods import split
 from models.scorer import Scorer
 from models.training import TrainedScorer, train
+from tests.models.learning import Told
 from tests.models.tools import (
     DAY_MS,
     SCHEMA,
@@ -75,9 +76,11 @@ def test_the_same_seed_gives_the_same_model() -> None:
 
 def test_progress_is_told_after_each_epoch() -> None:
     columns, labels = planted_history(accounts=80)
-    told: list[int] = []
-    train(columns, labels, SCHEMA, train_config(epochs=2), lambda epoch, _: told.append(epoch))
-    assert told == [1, 2]
+    told = Told()
+    train(columns, labels, SCHEMA, train_config(epochs=2), told)
+    assert told.epochs == [1, 2]
+    assert told.features_done == (len(columns), len(columns))
+    assert told.figures[0].keys() == {"loss", "auc_roc", "average_precision"}
 
 
 def test_the_periods_leave_a_gap_of_the_labels_delay() -> None:
