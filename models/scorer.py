@@ -216,23 +216,31 @@ class Scorer(nn.Module):
         return torch.cat((encoded, z), dim=2), h
 
     def explain(self, events: Tensors, state: Tensors, shared: Tensors) -> Explanation:
-        """Return how far each group of features pushes the log-odds up, and the features.
+        """Return how far each group of features pushes the log-odds up, and the features."""
+        fields = self._unpack(state)
+        found = self.extract(events, fields, shared).columns
+        return Explanation(self.contributions(found, self._memory(fields, found)), found)
+
+    def contributions(self, columns: Tensor, memory: Tensor) -> Tensor:
+        """Return how far each group of features pushes the log-odds up, float32 ``[B, groups]``.
 
         That is the log-odds of the score, minus the log-odds with that group at its reference.
         The group is held back from the cell's present input too; the cell's state is a group of
         its own, whose reference is that of a new account.
+
+        Args:
+            columns: the features, float32 ``[B, f]``.
+            memory: the cell's state before the event, float32 ``[B, state_size]``.
         """
-        fields = self._unpack(state)
-        found = self.extract(events, fields, shared).columns
-        columns = found[:, None]
-        masked = torch.where(self.masks[None], self.reference, columns)
-        every = torch.cat((columns, masked), dim=1)
-        memory = self._memory(fields, found)[:, None] * self._remembered()[None, :, None]
+        present = columns[:, None]
+        masked = torch.where(self.masks[None], self.reference, present)
+        every = torch.cat((present, masked), dim=1)
+        kept = memory[:, None] * self._remembered()[None, :, None]
         encoded = self.encoder(every).flatten(0, 1)
-        z, _ = self.cell.step(encoded, memory.flatten(0, 1))
+        z, _ = self.cell.step(encoded, kept.flatten(0, 1))
         level = self.answer.level(self._raw(torch.cat((encoded, z), dim=1)))
         variants: Tensor = level.reshape(-1, every.shape[1])
-        return Explanation(variants[:, :1] - variants[:, 1:], found)
+        return variants[:, :1] - variants[:, 1:]
 
     def extract(self, events: Tensors, fields: Tensors, shared: Tensors) -> Features:
         """Make the features from the state's named fields (``[B, size]`` each)."""

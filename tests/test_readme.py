@@ -61,6 +61,13 @@ def test_commands_of_training_exist_with_their_options(command: str) -> None:
     parse(shlex.split(command)[1:])
 
 
+def test_every_group_of_reasons_is_documented_with_its_sentence() -> None:
+    text = (ROOT / "docs/explanations.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", text, flags=re.MULTILINE))
+    reasons = load_train_config(pack_folder("fraud")).scorer.reasons
+    assert rows == {each.name: each.text for each in reasons}
+
+
 def test_the_search_space_of_the_docs_can_be_read(tmp_path: Path) -> None:
     (block,) = blocks("toml", TRAINING)
     (tmp_path / "search.toml").write_text(block, encoding="utf-8")
