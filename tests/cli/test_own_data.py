@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -121,6 +122,15 @@ def late_genuine(rows: list[Row]) -> list[Row]:
     ]
 
 
+def early_genuine(rows: list[Row]) -> list[Row]:
+    """No fraud before the last nine days."""
+    first = np.datetime64("2026-03-17") - np.timedelta64(9, "D")
+    return [
+        row | {"status": "genuine"} if np.datetime64(row["created_at"][:19]) < first else row
+        for row in rows
+    ]
+
+
 BAD: dict[str, tuple[Callable[[list[Row]], list[Row]], tuple[str, ...]]] = {
     "no label column": (
         without("status"),
@@ -151,6 +161,18 @@ BAD: dict[str, tuple[Callable[[list[Row]], list[Row]], tuple[str, ...]]] = {
         late_genuine,
         ("the validation period, 2026-03-08", "labelled events 0 are frauds", "--until"),
     ),
+    "no fraud in the training": (
+        early_genuine,
+        ("the training period, 2026-", "labelled events 0 are frauds", "warm_up_days"),
+    ),
+    "amounts as words": (
+        with_values(value="12,50"),
+        ("the column value of bad.csv must be a number", "'12,50'"),
+    ),
+    "labels as numbers that are none": (
+        with_values(status=3),
+        ("a label must be 1, true or fraud", "row 1 of the column status of bad.csv"),
+    ),
     "another file": (
         without("wallet"),
         ("bad.csv must have the column 'wallet'", "--field account=COLUMN"),
@@ -168,6 +190,27 @@ def test_a_bad_file_is_one_line_before_training_begins(fault: str, folder: Path)
     for part in parts:
         assert part in line
     assert "epoch" not in done.stderr
+    assert not (folder / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"value": float("nan")}, ("all 3,000 are refused", "bad.parquet: value")),
+        ({"created_at": "yesterday"}, ("all 3,000 are refused", "created_at must be an ISO 8601")),
+        ({"created_at": 17}, ("created_at",)),
+        ({"status": 7}, ("a label must be 1, true or fraud", "row 1 of the column status")),
+    ],
+    ids=["NaN", "times as words", "times as numbers", "labels as numbers"],
+)
+def test_a_bad_parquet_file_is_one_line_too(
+    values: dict[str, Any], parts: tuple[str, ...], folder: Path
+) -> None:
+    table = pa.Table.from_pylist(with_values(**values)(ROWS))
+    pq.write_table(table, folder / "bad.parquet")
+    done = invoke("train", "./wallet-pack", "--data", "bad.parquet", "--out", "bad", cwd=folder)
+    assert done.returncode == 2, done.stderr
+    assert [part for part in parts if part not in error_line(done)] == []
     assert not (folder / "bad").exists()
 
 
