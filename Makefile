@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 3
 SOURCES := engine models export streams riskstream tests benchmarks
 
-.PHONY: help demo test test-slow check lint format types imports bench chaos fuzz guarantees handbook credit evaluate wheel clean
+.PHONY: help demo test test-slow check lint format types imports bench chaos fuzz guarantees soak handbook credit evaluate wheel clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,12 @@ fuzz: $(VENV)/.development  ## fuzz the decoders and the bundle loader, ten minu
 guarantees: $(VENV)/.development  ## measure what each guarantee costs
 	$(PIP) install --quiet --editable '.[bench]' --constraint constraints.txt
 	$(BIN)/python -m benchmarks.guarantees
+
+SOAK ?=
+
+soak: $(VENV)/.development  ## a worker for half an hour at half load; SOAK="--minutes 5" for less
+	$(PIP) install --quiet --editable '.[bench]' --constraint constraints.txt
+	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 HANDBOOK ?= handbook-transactions.parquet
 

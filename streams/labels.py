@@ -28,8 +28,8 @@ from streams.metrics import Metrics
 from streams.outbox.base import Outbox, Results
 from streams.retries import Retries
 from streams.settings import Topics
-from streams.shared import Part, SharedState
-from streams.store.base import PartitionWrite, Store, WriteKind, WriteOutcome
+from streams.shared import Part, SharedState, StoreBehind
+from streams.store.base import PartitionWrite, Store, WriteKind, WriteOutcome, has_lost_writes
 
 
 class LabelProcessor:
@@ -83,11 +83,19 @@ class LabelProcessor:
         topic = self._topics.labels
         taken = await self._outbox.publish(topic, batch.positions, self._results(batch, found))
         mine = {each: at for each, at in batch.positions.items() if each not in taken}
-        await self._shared.add(topic, self._parts(batch, mine, found))
-        changed = _by_partition(batch, found)
-        await self._shared.note(
-            topic, mine, {each: changed[each] for each in mine.keys() & changed.keys()}
-        )
+
+        async def has_lost() -> bool:
+            read = lambda: self._store.positions(mine)  # noqa: E731
+            return has_lost_writes(await self._retries.until_done("read", read), stored)
+
+        try:
+            await self._shared.add(topic, self._parts(batch, mine, found), has_lost)
+            changed = _by_partition(batch, found)
+            changed = {each: changed[each] for each in mine.keys() & changed.keys()}
+            await self._shared.note(topic, mine, changed, has_lost)
+        except StoreBehind:
+            outcomes = [WriteOutcome(each, WriteKind.BEHIND, None) for each in mine]
+            return [*outcomes, *(WriteOutcome(each, WriteKind.FENCED, None) for each in taken)]
         writes = [
             PartitionWrite(partition, stored[partition], position, {})
             for partition, position in mine.items()

@@ -159,7 +159,8 @@ class Lane(Generic[ContentT]):
         mine = [each for each in partitions if self._stored.pop(each, None) is not None]
         for partition in mine:
             self._tell_behind(partition)
-        self._alignment.leave(self.topic, mine)
+            # It has reached nothing: others must not go on as if it had.
+            self._alignment.own((self.topic, partition), False)
         return mine
 
     def leave_all(self) -> None:
@@ -267,7 +268,7 @@ class Lane(Generic[ContentT]):
 
     def _rewind(self, found: WriteOutcome, outcome: Outcome) -> None:
         del self._stored[found.partition]
-        self._alignment.leave(self.topic, [found.partition])
+        self._alignment.own((self.topic, found.partition), False)
         outcome.rewind[found.partition] = found.stored
 
     def _tell_fenced(self, outcome: WriteOutcome) -> None:

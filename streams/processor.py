@@ -36,8 +36,15 @@ from streams.metrics import Metrics
 from streams.outbox.base import Outbox, Results
 from streams.retries import Retries
 from streams.settings import OnWrongKey, Settings
-from streams.shared import Part, SharedState
-from streams.store.base import PartitionWrite, Store, WriteKind, WriteOutcome
+from streams.shared import Part, SharedState, StoreBehind
+from streams.store.base import (
+    PartitionWrite,
+    Store,
+    WriteKind,
+    WriteOutcome,
+    has_lost_writes,
+    moved_from,
+)
 
 
 class _Read(NamedTuple):
@@ -116,7 +123,7 @@ class Processor:
         timed = self._metrics.timed
         with timed("read"):
             found = await self._read(batch)
-        moved = _moved(found.positions, stored)
+        moved = moved_from(stored, found.positions)
         if moved:
             # Somebody else, or a store restarted with older states: nothing may come of these.
             here = ~np.isin(batch.partitions, [each.partition for each in moved])
@@ -133,10 +140,14 @@ class Processor:
             topic = self._settings.topics.transactions
             taken = await self._outbox.publish(topic, batch.positions, results)
         mine = {each: at for each, at in batch.positions.items() if each not in taken}
-        with timed("add"):
-            await self._add(batch, mine, self._scorer.with_kept(decoded.columns, scored), scored)
-        with timed("write"):
-            outcomes = await self._write(mine, stored, found.accounts, scored)
+        try:
+            with timed("add"):
+                kept = self._scorer.with_kept(decoded.columns, scored)
+                await self._add(batch, mine, stored, kept, scored)
+            with timed("write"):
+                outcomes = await self._write(mine, stored, found.accounts, scored)
+        except StoreBehind:
+            outcomes = [WriteOutcome(each, WriteKind.BEHIND, None) for each in mine]
         done = {each.partition for each in outcomes if each.done}
         self._observe(batch, decoded, scored, done, is_new)
         return [*outcomes, *(WriteOutcome(each, WriteKind.FENCED, None) for each in taken)]
@@ -160,6 +171,7 @@ class Processor:
         self,
         batch: Batch[Decoded],
         positions: Mapping[int, int],
+        stored: Mapping[int, int | None],
         columns: Columns,
         scored: Scored,
     ) -> None:
@@ -173,7 +185,13 @@ class Processor:
             counted = ~scored.duplicate[mine]
             content = self._shared.of_events(events, offsets[events.rows], counted)
             parts[partition] = Part(batch.firsts[partition], position, content)
-        await self._shared.add(self._settings.topics.transactions, parts)
+
+        async def has_lost() -> bool:
+            read = lambda: self._store.positions(positions)  # noqa: E731
+            found = await self._retries.until_done("read", read)
+            return has_lost_writes(found, stored)
+
+        await self._shared.add(self._settings.topics.transactions, parts, has_lost)
 
     def _results(
         self,
@@ -275,16 +293,3 @@ class Processor:
     def _is_rekeyed(self, reject: Reject) -> bool:
         rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
         return rekey and reject.reason is Reason.WRONG_KEY
-
-
-def _moved(found: Mapping[int, int | None], stored: Mapping[int, int | None]) -> list[WriteOutcome]:
-    """Return an outcome for each partition whose position is not the one that is known here."""
-    outcomes = []
-    for partition, position in found.items():
-        known = stored[partition]
-        if position == known:
-            continue
-        is_behind = position is None or (known is not None and position < known)
-        kind = WriteKind.BEHIND if is_behind else WriteKind.FENCED
-        outcomes.append(WriteOutcome(partition, kind, position))
-    return outcomes

@@ -71,7 +71,8 @@ class Recovery:
             self._has_lost.set()
 
     def tell_loss(self, tp: TP, loss: Loss) -> None:
-        """Note that a partition's states cannot be rebuilt, and say so once."""
+        """Note that a partition's states cannot be rebuilt, and say so once; it holds up nobody."""
+        self._app.pipeline.alignment.leave(tp.topic, [tp.partition])
         if self.losses.get(tp) != loss:
             logger.error("%s", loss)
         self.losses[tp] = loss

@@ -8,7 +8,7 @@ what lies beyond.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from engine import buckets as ring
 from engine.additions import Labels, of_events, of_labels, present
 from engine.buckets import Additions
 from engine.columns import Columns
+from engine.errors import RiskstreamError
 from engine.labels import LabelReader
 from engine.schema import Schema
 from engine.shared import SharedEntity
@@ -30,6 +31,14 @@ logger = get_logger(__name__)
 
 #: A topic's positions of what its labels changed of past events, apart from what they added.
 NOTES = "#notes"
+
+
+#: Whether the store has lost the positions of what is being added, too.
+HasLost = Callable[[], Awaitable[bool]]
+
+
+class StoreBehind(RiskstreamError):
+    """The store lost its last writes: what is at hand must be read again, and nothing added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +158,19 @@ class SharedState:
 
         return content
 
-    async def add(self, topic: str, parts: Mapping[int, Part]) -> None:
-        """Add what batches add to every shard that does not have it yet."""
+    async def add(self, topic: str, parts: Mapping[int, Part], has_lost: HasLost) -> None:
+        """Add what batches add to every shard that does not have it yet.
+
+        Where a shard alone has lost additions, that is told, and things go on without.
+
+        Args:
+            topic: the input topic.
+            parts: what each of its partitions adds.
+            has_lost: asked where a shard has lost additions.
+
+        Raises:
+            StoreBehind: the whole store has lost its last writes.
+        """
         whole = {partition: self._by_shard(part, part.first) for partition, part in parts.items()}
 
         def add_of(source: Source, at: int | None) -> ShardAdd | None:
@@ -163,10 +183,14 @@ class SharedState:
             content = by_shard[shard]
             return ShardAdd(source, at, part.position, content.additions, content.entries)
 
-        await self._send_all(_sources(topic, whole), add_of)
+        await self._send_all(_sources(topic, whole), add_of, has_lost)
 
     async def note(
-        self, topic: str, positions: Mapping[int, int], entries: Mapping[int, Mapping[int, bytes]]
+        self,
+        topic: str,
+        positions: Mapping[int, int],
+        entries: Mapping[int, Mapping[int, bytes]],
+        has_lost: HasLost,
     ) -> None:
         """Change what is kept of past events, unless it was changed from further on already.
 
@@ -174,6 +198,10 @@ class SharedState:
             topic: of the labels that change it.
             positions: for each of its partitions, the offset after the last of these labels.
             entries: for each partition, event hash to what is kept of it from now on.
+            has_lost: asked where a shard has lost additions.
+
+        Raises:
+            StoreBehind: the whole store has lost its last writes.
         """
         whole = {each: self._entries_by_shard(changed) for each, changed in entries.items()}
 
@@ -185,30 +213,33 @@ class SharedState:
             mine = whole[partition][shard]
             return ShardAdd(source, at, position, entries=mine, known_only=True)
 
-        await self._send_all(_sources(topic + NOTES, whole), add_of)
+        await self._send_all(_sources(topic + NOTES, whole), add_of, has_lost)
 
     async def _send_all(
-        self, waiting: set[Source], add_of: Callable[[Source, int | None], ShardAdd | None]
+        self,
+        waiting: set[Source],
+        add_of: Callable[[Source, int | None], ShardAdd | None],
+        has_lost: HasLost,
     ) -> None:
         """Send what each source adds from where its shard is, until none has anything to add."""
         while waiting:
             adds = [add_of(source, self._at.get(source)) for source in sorted(waiting)]
-            waiting = await self._send([each for each in adds if each is not None])
+            waiting = await self._send([each for each in adds if each is not None], has_lost)
 
-    async def _send(self, adds: Sequence[ShardAdd]) -> set[Source]:
+    async def _send(self, adds: Sequence[ShardAdd], has_lost: HasLost) -> set[Source]:
         """Send additions; return the sources to try again, from where the shard says it is."""
         if not adds:
             return set()
         answers = await self._retries.until_done("write", lambda: self.store.add(adds))
-        again = set()
-        for add, stored in zip(adds, answers, strict=True):
-            self._at[add.source] = stored
-            if stored == add.position:
-                continue
-            if stored is None or (add.expected is not None and stored < add.expected):
-                self._tell_lost(add, stored)
-            again.add(add.source)
-        return again
+        found = list(zip(adds, answers, strict=True))
+        lost = [(add, stored) for add, stored in found if _is_behind(add, stored)]
+        # To add now what is at hand would keep from being added again what was before it.
+        if lost and await has_lost():
+            raise StoreBehind("the state store lost its last writes")
+        for add, stored in lost:
+            self._tell_lost(add, stored)
+        self._at |= {add.source: stored for add, stored in found}
+        return {add.source for add, stored in found if stored != add.position}
 
     def _tell_lost(self, add: ShardAdd, stored: int | None) -> None:
         shard, topic, partition = add.source
@@ -244,6 +275,13 @@ class SharedState:
         for event, entry in entries.items():
             by_shard.setdefault(shard_of(event, self.store.shards), {})[event] = entry
         return by_shard
+
+
+def _is_behind(add: ShardAdd, stored: int | None) -> bool:
+    """Whether a shard holds less than it was believed to."""
+    if add.expected is None or stored == add.position:
+        return False
+    return stored is None or stored < add.expected
 
 
 def _sources(topic: str, whole: Mapping[int, Iterable[int]]) -> set[Source]:

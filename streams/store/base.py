@@ -86,6 +86,36 @@ def judge(stored: int | None, write: PartitionWrite) -> WriteKind:
     return WriteKind.FENCED
 
 
+def moved_from(
+    known: Mapping[int, int | None], found: Mapping[int, int | None]
+) -> list[WriteOutcome]:
+    """Return an outcome for each partition whose position is not the one that was known.
+
+    >>> moved_from({0: 7, 1: 9, 2: 5}, {0: 7, 1: 12, 2: None})[0].kind.value
+    'fenced'
+    """
+    outcomes = []
+    for partition, position in found.items():
+        if position != known[partition]:
+            is_behind = has_lost_writes({partition: position}, known)
+            kind = WriteKind.BEHIND if is_behind else WriteKind.FENCED
+            outcomes.append(WriteOutcome(partition, kind, position))
+    return outcomes
+
+
+def has_lost_writes(found: Mapping[int, int | None], known: Mapping[int, int | None]) -> bool:
+    """Whether a store holds a position that lies before the one that is known of it.
+
+    >>> has_lost_writes({0: 7}, {0: 9}), has_lost_writes({0: 9}, {0: 9})
+    (True, False)
+    """
+    for partition, position in found.items():
+        at = known[partition]
+        if at is not None and (position is None or position < at):
+            return True
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """States, and the positions that they are of.

@@ -23,7 +23,7 @@ from engine.schema import Field, FieldType, Role, Schema
 from engine.shared import Measure, Quantity, Source
 from streams.metrics import Metrics
 from streams.retries import Retries
-from streams.shared import Part, SharedState
+from streams.shared import Part, SharedState, StoreBehind
 from streams.store.memory.shared import MemorySharedStore
 from streams.store.redis.shared import RedisSharedStore
 from streams.store.shared import ShardAdd, SharedStore
@@ -56,6 +56,16 @@ def run(opened: Opened, test: Callable[[SharedStore], Awaitable[None]]) -> None:
             await store.close()
 
     asyncio.run(main())
+
+
+async def no() -> bool:
+    """The positions of partitions are there."""
+    return False
+
+
+async def yes() -> bool:
+    """The store has lost the positions of partitions too."""
+    return True
 
 
 class Crash(Exception):
@@ -129,7 +139,7 @@ async def add_all(mine: SharedState, source: Added, cuts: Sequence[int], since: 
     for piece in pieces(len(source), cuts):
         first = max(piece.start, since)
         if first < piece.stop:
-            await mine.add(TOPIC, {PARTITION: part(mine, source, slice(first, piece.stop))})
+            await mine.add(TOPIC, {PARTITION: part(mine, source, slice(first, piece.stop))}, no)
 
 
 async def rings_of(store: SharedStore) -> dict[str, dict[int, bytes]]:
@@ -172,7 +182,7 @@ def test_a_crash_between_shards_and_other_batches_afterwards_add_once(
         try:
             for piece in pieces(len(source), cuts):
                 if piece.start < piece.stop:
-                    await dying.add(TOPIC, {PARTITION: part(dying, source, piece)})
+                    await dying.add(TOPIC, {PARTITION: part(dying, source, piece)}, no)
                     written = piece.stop
         except Crash:
             pass
@@ -209,8 +219,31 @@ def test_two_owners_add_once(
             if left:
                 piece = left.pop(0)
                 if piece.start < piece.stop:
-                    await mine.add(TOPIC, {PARTITION: part(mine, source, piece)})
+                    await mine.add(TOPIC, {PARTITION: part(mine, source, piece)}, no)
         assert await rings_of(store) == await once(source)
+
+    run(opened, check)
+
+
+def test_a_store_that_lost_everything_is_given_nothing_from_the_middle(opened: Opened) -> None:
+    source = events_of([0, 1, 2] * 4)
+
+    async def check(store: SharedStore) -> None:
+        mine = state(store)
+        await mine.own(TOPIC, [PARTITION])
+        await mine.add(TOPIC, {PARTITION: part(mine, source, slice(0, 6))}, no)
+        emptied = opened()
+        try:
+            mine.store = emptied
+            with pytest.raises(StoreBehind):
+                await mine.add(TOPIC, {PARTITION: part(mine, source, slice(6, 12))}, yes)
+            assert await rings_of(emptied) == await once(source.take(np.arange(0)))
+            # Read again from the beginning, nothing is missing.
+            await mine.own(TOPIC, [PARTITION])
+            await mine.add(TOPIC, {PARTITION: part(mine, source, slice(0, 12))}, yes)
+            assert await rings_of(emptied) == await once(source)
+        finally:
+            await emptied.close()
 
     run(opened, check)
 
@@ -227,7 +260,7 @@ def test_a_shard_that_lost_additions_is_told_once_and_things_go_on(
         mine = state(store, metrics)
         await mine.own(TOPIC, [PARTITION])
         for each in (slice(0, 3), slice(3, 6)):
-            await mine.add(TOPIC, {PARTITION: part(mine, source, each)})
+            await mine.add(TOPIC, {PARTITION: part(mine, source, each)}, no)
         if lost == "some":
             await add_all(state(earlier), source.take(np.arange(3)), [])
         before, after = await store.positions(sources), await earlier.positions(sources)
@@ -240,7 +273,7 @@ def test_a_shard_that_lost_additions_is_told_once_and_things_go_on(
         assert told
         mine.store = earlier
         for _ in range(2):
-            await mine.add(TOPIC, {PARTITION: part(mine, source, slice(6, 12))})
+            await mine.add(TOPIC, {PARTITION: part(mine, source, slice(6, 12))}, no)
             lines = [each.message for each in caplog.records if "has lost what" in each.message]
             assert sorted(int(line.split()[1]) for line in lines) == sorted(told)
             samples = metrics.lost_additions.collect()[0].samples
@@ -268,7 +301,7 @@ def test_what_is_repeated_or_failed_is_not_counted_and_not_kept(opened: Opened) 
     async def check(store: SharedStore) -> None:
         mine = state(store)
         await mine.own(TOPIC, [PARTITION])
-        await mine.add(TOPIC, {PARTITION: part(mine, source, slice(0, 4), counted)})
+        await mine.add(TOPIC, {PARTITION: part(mine, source, slice(0, 4), counted)}, no)
         inputs = await mine.read(shifted(source, 2 * DAY_MS))
         assert inputs[TERMINAL.input][:, :, :2].sum(axis=1).tolist() == [
             *[[2.0, 4.0]] * 3,
@@ -310,7 +343,7 @@ def test_an_event_without_its_entity_neither_adds_nor_reads(opened: Opened) -> N
         mine = state(store, schema=optional)
         for topic, source in (("events", columns), ("labels", labels)):
             await mine.own(topic, [0])
-            await mine.add(topic, {0: part(mine, source, slice(0, 4))})
+            await mine.add(topic, {0: part(mine, source, slice(0, 4))}, no)
         found = {key async for key, _ in store.every_ring("terminal")}
         assert found == {int(columns.values["terminal"][1])}
         inputs = await mine.read(shifted(columns, 2 * DAY_MS))
@@ -333,7 +366,7 @@ def test_huge_amounts_leave_finite_sums(opened: Opened) -> None:
     async def check(store: SharedStore) -> None:
         mine = state(store)
         await mine.own(TOPIC, [PARTITION])
-        await mine.add(TOPIC, {PARTITION: part(mine, columns, slice(0, 4))})
+        await mine.add(TOPIC, {PARTITION: part(mine, columns, slice(0, 4))}, no)
         found = (await mine.read(shifted(columns, 2 * DAY_MS)))[TERMINAL.input]
         assert found[0].sum(axis=0).tolist() == [4.0, 1.0, 0.0, 0.0]
 
@@ -358,8 +391,8 @@ def test_a_worker_that_lost_its_partition_notes_nothing_older(opened: Opened) ->
         for mine in (zombie, owner):
             await mine.own("labels", [PARTITION])
         await add_all(owner, columns, [])
-        await owner.note("labels", {PARTITION: 9}, {PARTITION: {event: b"new"}})
-        await zombie.note("labels", {PARTITION: 5}, {PARTITION: {event: b"old"}})
+        await owner.note("labels", {PARTITION: 9}, {PARTITION: {event: b"new"}}, no)
+        await zombie.note("labels", {PARTITION: 5}, {PARTITION: {event: b"old"}}, no)
         assert await store.entries([event]) == [b"new"]
 
     run(opened, check)
