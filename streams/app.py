@@ -52,7 +52,8 @@ class RiskApp(faust.App):
         self.failed = asyncio.Event()
         self.error: BaseException | None = None
         self.fetch_max_wait_ms = settings.broker.fetch_wait_ms
-        self.reads_committed = pipeline.outbox.tells_offsets
+        # What a producer has taken back is no event.
+        self.reads_committed = exact_ends
         self.commit_note = pipeline.note
         self.has_been_assigned = False
         self.is_spare = False
@@ -290,11 +291,11 @@ class RiskApp(faust.App):
             self.settings.topics.labels: self.metrics.label_lag,
         }
         for tp in self.batches.assignment():
-            end = self.batches.end_of(tp)
             position = self.pipeline.lanes[tp.topic].stored(tp.partition)
             position = self.batches.starts.get(tp) if position is None else position
-            if end is not None and position is not None:
-                gauges[tp.topic].labels(tp.partition).set(max(end - position, 0))
+            left = None if position is None else self.batches.left(tp, position)
+            if left is not None:
+                gauges[tp.topic].labels(tp.partition).set(left)
 
     def _create_directories(self) -> None:
         """Do nothing: there are no tables, so there is nothing to keep on disk."""

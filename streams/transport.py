@@ -162,8 +162,34 @@ class BatchConsumer(driver.Consumer):
         is_open = any(each.topic == tp.topic and tp.partition in each.parts for each in self._open)
         if is_open or tp in self._rewinds:
             return False
-        end, at = self.end_of(tp), self._next.get(tp, self.starts.get(tp))
+        end, at = self.end_of(tp), self._reached(tp)
         return bool(end is not None and at is not None and at >= end)
+
+    def left(self, tp: TP, position: int) -> int | None:
+        """Return how many records there are from a position on; None where no fetch told it.
+
+        What ends transactions takes offsets too, and is no record.
+        """
+        end = self.end_of(tp)
+        if end is None:
+            return None
+        read_to, reached = self._next.get(tp), self._reached(tp)
+        if read_to is not None and reached is not None and position >= read_to:
+            position = max(position, reached)
+        return max(end - position, 0)
+
+    def _reached(self, tp: TP) -> int | None:
+        """Return where the next fetch of a partition begins, after the ends of transactions."""
+        at = self._next.get(tp, self.starts.get(tp))
+        if at is None:
+            return None
+        try:
+            # Read in another thread, as the end is: a partition may leave at any moment.
+            consumer = cast(Any, self._thread)._ensure_consumer()
+            state = consumer._subscription.subscription.assignment.state_value(tp)
+            return max(at, int(state.position))
+        except (AssertionError, AttributeError, KeyError):
+            return at
 
     async def held(self, partitions: Iterable[TP], exact_ends: bool) -> dict[TP, Held]:
         """Return what partitions hold.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from engine.bundle import Bundle
 from engine.decode import Decoder
@@ -188,3 +189,51 @@ async def test_a_bad_label_is_a_dead_letter_with_its_reason_and_origin(
         "the label to be counted",
     )
     assert page
+
+
+async def test_events_of_transactions_hold_up_nobody_and_what_is_taken_back_is_no_event(
+    make_stream: MakeStream, apache_kafka: str, bundle: Path
+) -> None:
+    events, _ = events_of(300, seed=5)
+    stream = make_stream(
+        apache_kafka, bundle=bundle, alignment__grace_s=DAY_S, topics__partitions=2
+    )
+    worker = stream.worker()
+    topic = stream.settings.topics.transactions
+    producer = AIOKafkaProducer(
+        bootstrap_servers=apache_kafka, transactional_id=f"{stream.name}-upstream"
+    )
+    await producer.start()
+    try:
+        # One partition ends early in event time, with the end of a transaction.
+        for partition, some in ((0, events[:20]), (1, events[20:])):
+            async with producer.transaction():
+                for event in some:
+                    await producer.send(topic, *_value_and_key(event), partition=partition)
+        await producer.begin_transaction()
+        for event in events[:20]:
+            again = {**event, "transaction_id": f"{event['transaction_id']}-aborted"}
+            await producer.send(topic, *_value_and_key(again), partition=0)
+        await producer.flush()
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+    found = await stream.scores(len(events))
+    assert found.keys() == {event["transaction_id"] for event in events}
+
+    def lag() -> list[str]:
+        page = (worker.get("/metrics") or b"").decode().splitlines()
+        return [line for line in page if line.startswith("riskstream_lag_events{")]
+
+    wait_for(
+        lambda: len(lag()) == 2 and all(line.endswith(" 0.0") for line in lag()),
+        20,
+        "no event to be left",
+    )
+
+
+def _value_and_key(event: dict[str, Any]) -> tuple[bytes, bytes]:
+    record = sent(event)
+    assert record.value is not None
+    assert record.key is not None
+    return record.value, record.key
