@@ -31,13 +31,18 @@ class Graph:
 
     def __init__(self, content: bytes, choice: Choice, threads: int = 1) -> None:
         self._session = _open(content, choice, threads)
-        self.inputs = tuple(each.name for each in self._session.get_inputs())
-        self.outputs = tuple(each.name for each in self._session.get_outputs())
-        #: For each input and output, its dimensions after the batch; a text where one is open.
-        self.shapes: dict[str, list[int | str | None]] = {
-            each.name: each.shape[1:]
-            for each in (*self._session.get_inputs(), *self._session.get_outputs())
-        }
+        try:
+            self.inputs = tuple(each.name for each in self._session.get_inputs())
+            self.outputs = tuple(each.name for each in self._session.get_outputs())
+            #: For each input and output, its dimensions after the batch; a text where one is open.
+            self.shapes: dict[str, list[int | str | None]] = {
+                each.name: each.shape[1:]
+                for each in (*self._session.get_inputs(), *self._session.get_outputs())
+            }
+        except UnicodeDecodeError as error:
+            raise BundleError(
+                f"a graph's names must be UTF-8, however: {error}; it was damaged: export it again"
+            ) from None
         self.provider: str = self._session.get_providers()[0]
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
