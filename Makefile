@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 3
 SOURCES := engine models export streams riskstream tests benchmarks
 
-.PHONY: help demo test test-slow check lint format types imports bench chaos fuzz guarantees soak handbook credit evaluate wheel clean
+.PHONY: help demo test test-slow check lint format types imports bench chaos fuzz guarantees soak handbook credit market evaluate wheel clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,6 +81,9 @@ DATA ?= taiwan-credit-default.parquet
 
 credit: $(VENV)/.development  ## judge the credit pack on five folds, beside scorecard and trees
 	$(BIN)/python benchmarks/credit_folds.py --data $(DATA) --protected
+
+market: $(VENV)/.development  ## judge the market pack on 2015 to 2022, beside GARCH
+	$(BIN)/python benchmarks/market_test.py --data $(DATA)
 
 wheel: $(VENV)/.development  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import BundleError
-from engine.manifest import Manifest
+from engine.manifest import LOG_ODDS, Manifest
 from models.evaluation import Assessment
 from models.evaluation.report import rule_of, tiles, weak_points
 from models.evaluation.tables import (
@@ -100,14 +100,23 @@ def _model(manifest: Manifest) -> Page:
     )
     page.section("Use", text=_use(manifest), points=_limits(manifest))
     page.section("Training", table=_training_table(manifest))
-    page.section("Thresholds", text=rule_of(manifest.thresholds, manifest))
-    page.section("Reasons", text=_REASONS, table=_reasons_table(manifest))
+    if manifest.rules:
+        page.section("Rules", text=_RULES, table=_rules_table(manifest))
+    else:
+        page.section("Thresholds", text=rule_of(manifest.thresholds, manifest))
+    text = _REASONS if manifest.reasons_in == LOG_ODDS else _REASONS_OF_A_FORECAST
+    page.section("Reasons", text=text, table=_reasons_table(manifest))
     return page.section("Inputs", table=_inputs_table(manifest), points=_shared(manifest))
 
 
 _CALIBRATION = (
     "A score is the probability of fraud at the rate of fraud of the training's data. Where the "
     "rate differs, scores are off by as much: judge them again, and train again."
+)
+_RULES = "An event gets the gravest decision of the rules that hold."
+_REASONS_OF_A_FORECAST = (
+    "An alert names the groups of features that pushed the volatility up, each measured by holding "
+    "the group at its median. They say what the forecast rests on."
 )
 _REASONS = (
     "An alert names the groups of features that pushed its log-odds up, each measured by holding "
@@ -116,8 +125,21 @@ _REASONS = (
 )
 
 
+def _rules_table(manifest: Manifest) -> Table:
+    rows = [
+        (each.name, each.output, each.limit, each.decision, each.text) for each in manifest.rules
+    ]
+    columns = (("rule", "code"), ("value", "code"), ("from", "number"), "decision", "text")
+    return Table(columns, rows)
+
+
 def _use(manifest: Manifest) -> str:
     name = manifest.schema.account.name
+    if manifest.rules:
+        return (
+            f"It answers each event of a stream as it comes, with what is known of its {name} and "
+            f"of the shared entities at that moment: {', '.join(('score', *manifest.outputs))}."
+        )
     return (
         f"It scores each event of a stream as it comes, with what is known of its {name} and of "
         "the shared entities at that moment, for review by analysts or for declining."
@@ -159,10 +181,11 @@ def _period(manifest: Manifest, name: str) -> str:
     if not isinstance(period, dict) or not {"from_ms", "to_ms", "events"} <= period.keys():
         return "not said"
     first, last = (shown(period[each], Kind.DATE) for each in ("from_ms", "to_ms"))
-    return (
-        f"{first} to {last} (UTC): {period['events']:,} events, "
-        f"{period.get('positives', 0):,} frauds"
-    )
+    told = f"{first} to {last} (UTC): {period['events']:,} events"
+    label = manifest.schema.label
+    if label is None or "positives" not in period:
+        return told
+    return f"{told}, {period['positives']:,} {label.name}s"
 
 
 def _reasons_table(manifest: Manifest) -> Table:

@@ -38,7 +38,7 @@ from streams.settings import Settings
 
 def demo(
     pack: Annotated[
-        str, typer.Argument(help="Which demo: fraud, credit, or a pack's folder.")
+        str, typer.Argument(help="Which demo: fraud, credit, market, or a pack's folder.")
     ] = DEFAULT_PACK,
     rate: Annotated[
         float, typer.Option(min=1, help="Events a second while the interesting part is streamed.")
@@ -60,7 +60,7 @@ def demo(
 
       riskstream demo --rate 5000 --json | jq .recall
 
-      riskstream demo credit
+      riskstream demo market
     """
     set_up_logging("WARNING")
     folder = find_pack(pack)

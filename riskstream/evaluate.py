@@ -29,7 +29,7 @@ from riskstream.options import (
     print_json,
     settings_of,
 )
-from riskstream.pack_evaluation import judge, own_report
+from riskstream.pack_evaluation import own_report, scored_history
 from riskstream.page_view import print_page
 from riskstream.training_options import require_training
 from streams.settings import Settings
@@ -76,6 +76,9 @@ def evaluate(
     review_cost: ReviewCostOption = None,
     fraud_loss_share: FraudLossOption = None,
     decline_cost: DeclineCostOption = None,
+    pack: Annotated[
+        str | None, typer.Option(help="The pack whose report it is, if not the bundle's.")
+    ] = None,
     field: FieldOption = None,
     config: ConfigOption = None,
     bundle: BundleOption = None,
@@ -86,7 +89,8 @@ def evaluate(
     Needs the extra riskstream\[train]. Cards with a fraud from 14 days before
     --from on are left out from 8 days after it, as the Fraud Detection Handbook's
     protocol has it. Each score knows the labels that were known at its event.
-    Costs that are not given are those of the bundle's training.
+    Costs that are not given are those of the bundle's training. Where the bundle's
+    pack has a report of its own, such as credit, that one is given.
 
     [bold]Examples[/bold]
 
@@ -102,12 +106,13 @@ def evaluate(
             "folder with --bundle"
         )
     loaded = load_bundle(settings)
-    if own_report(loaded) is not None:
+    own = own_report(loaded, pack)
+    if own is not None:
         how = Scoring(parse_duration("--labels-delay", labels_delay))
         opened = open_history(file, loaded.manifest.schema, settings, Period(None, until))
-        told = judge(opened, loaded, settings, how, parse_time("--from", start) or 0, file)
-        if told is not None:
-            _tell_own(told, loaded, settings, report, write_card, json)
+        start_ms = parse_time("--from", start) or 0
+        scored = scored_history(opened, loaded, settings, how, start_ms, file.name)
+        _tell_own(own(scored), loaded, settings, report, write_card, json)
         return
     costs = costs_of(
         loaded.manifest.training,

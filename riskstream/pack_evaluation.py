@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from engine.columns import Columns
 from engine.errors import HistoryError
 from engine.history import History
 from engine.scorer import Scored
+from models.packs.registry import find_pack
 from riskstream.histories import Scoring, score_history
 from streams.settings import Settings
 
@@ -20,11 +20,21 @@ if TYPE_CHECKING:
     from models.packs.reports import Report, ScoredHistory
 
 
-def own_report(bundle: Bundle) -> Callable[[ScoredHistory], Report] | None:
-    """Return the report of a bundle's pack; None where it has none of its own."""
-    from models.packs.code import code_of
+def own_report(bundle: Bundle, pack: str | None = None) -> Callable[[ScoredHistory], Report] | None:
+    """Return the report of a bundle's pack; None where it has none of its own.
 
-    return code_of(bundle.manifest.pack).report
+    Args:
+        bundle: whose pack is looked for among those that come with riskstream.
+        pack: the name or folder of the pack instead.
+
+    Raises:
+        ConfigError: there is no such pack, or its code fails.
+    """
+    from models.packs.code import code_of, load_code
+
+    return (
+        code_of(bundle.manifest.pack).report if pack is None else load_code(find_pack(pack)).report
+    )
 
 
 def scored_history(
@@ -77,18 +87,3 @@ def scored_history(
             for place, reasons in found.reasons.items()
         },
     )
-
-
-def judge(
-    history: History,
-    bundle: Bundle,
-    settings: Settings,
-    how: Scoring,
-    start_ms: int,
-    file: Path,
-) -> Report | None:
-    """Return a pack's own report on a history; None where the pack has none."""
-    report = own_report(bundle)
-    if report is None:
-        return None
-    return report(scored_history(history, bundle, settings, how, start_ms, file.name))

@@ -108,7 +108,7 @@ def train(
     named = name or f"{settings.scorer.pack}-{settings.scorer.cell.name}"
     difference = _export(trained, output, named, version, {"data": data.name, "seconds": seconds})
     _done_with(kept)
-    figures = {name: round(value, 4) for name, value in trained.metrics.items()}
+    figures = {name: round(value, 6) for name, value in trained.metrics.items()}
     if json:
         print_json({"bundle": str(output), "validation": figures, "seconds": seconds})
         return
@@ -140,13 +140,16 @@ def _begin_anew(kept: Checkpoint, processes: Processes) -> None:
 def _fit(
     events: LabelledEvents, settings: TrainConfig, kept: Checkpoint, processes: Processes
 ) -> TrainedScorer:
+    from models.answers.registry import learns_labels
+    from models.forecast import train_forecast
     from models.training import train
 
+    columns, schema = events.columns, events.schema
     with TrainingView(err, settings.epochs, kept.path) as view:
         try:
-            return train(
-                events.columns, events.labels, events.schema, settings, view, kept, processes
-            )
+            if learns_labels(settings.scorer.output.name):
+                return train(columns, events.labels, schema, settings, view, kept, processes)
+            return train_forecast(columns, schema, settings, view, kept, processes)
         except KeyboardInterrupt:
             err.print(f"interrupted; the same command goes on from {kept.path}, if it is there")
             raise typer.Exit(EXIT_INTERRUPTED) from None

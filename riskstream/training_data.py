@@ -62,9 +62,17 @@ class Labelled:
         history = open_history(
             self.data, schema, settings_of(self.config, None, self.field), self.period
         )
-        every = labels_of(history, self.data, "training")
+        labelled = self._learns_labels()
+        every = labels_of(history, self.data, "training") if labelled else None
         columns = decode_history(history, self.data).columns
-        labels = every[columns.rows]
+        labels = np.full(len(columns), np.nan, np.float32) if every is None else every[columns.rows]
         columns = replace(columns, rows=np.arange(len(columns)))
-        split(columns.event_time_ms, labels, self.settings, columns.accounts)
+        if labelled:
+            split(columns.event_time_ms, labels, self.settings, columns.accounts)
         return LabelledEvents(columns, labels, schema)
+
+    def _learns_labels(self) -> bool:
+        """Return whether there are to be labels: a forecast learns from the events to come."""
+        from models.answers.registry import learns_labels
+
+        return learns_labels(self.settings.scorer.output.name)

@@ -115,10 +115,16 @@ def _shown(figures: Mapping[str, float]) -> str:
     return next((f"{name} {value:.4f}" for name, value in figures.items() if name != "loss"), "")
 
 
+#: Figures below it, such as losses of returns, are written with six decimals.
+_SMALL = 0.01
+
+
 def line_of(figures: Mapping[str, float]) -> str:
     """Return figures as a line for people.
 
     >>> line_of({"loss": 0.25, "auc_roc": 0.9})
     'loss 0.2500  auc_roc 0.9000'
     """
-    return "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    return "  ".join(
+        f"{name} {value:.{6 if abs(value) < _SMALL else 4}f}" for name, value in figures.items()
+    )

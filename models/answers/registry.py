@@ -12,6 +12,11 @@ from models.answers.quantiles import Quantiles
 ANSWERS: dict[str, type[Answer]] = {"probability": Probability, "quantiles": Quantiles}
 
 
+def learns_labels(name: str) -> bool:
+    """Return whether an answer of that name is learnt from labels; an unknown one would be."""
+    return name not in ANSWERS or ANSWERS[name].is_probability
+
+
 def build_answer(name: str, options: Mapping[str, Any]) -> Answer:
     """Return an answer by its name.
 

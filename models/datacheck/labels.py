@@ -167,7 +167,8 @@ def _changes(weeks: Weeks) -> Finding:
 def _trainable(source: Source, config: TrainConfig, spans: Spans) -> Finding:
     own = source.times < spans.until
     try:
-        periods = split(source.times[own], source.labels[own], config)
+        accounts = source.events.take(own).accounts
+        periods = split(source.times[own], source.labels[own], config, accounts)
     except HistoryError as error:
         found, _, advice = str(error).partition("; ")
         return Finding("periods", Severity.PROBLEM, found, advice)

@@ -84,6 +84,22 @@ def test_a_training_period_without_fraud_is_told_with_its_time() -> None:
     assert "warm_up_days" in text
 
 
+def test_a_share_of_the_accounts_validates_and_what_only_teaches_stays_on_its_side() -> None:
+    accounts = [f"{at}{suffix}" for at in range(2_000) for suffix in ("", "~short")]
+    labels = np.tile(np.array([0.0, 0.0, 1.0, 1.0, np.nan], dtype=np.float32), 800)
+    config = CONFIG.changed(validation_share=0.2)
+    found = split(np.full(4_000, START_MS), labels, config, accounts)
+    own = np.array(["~" not in each for each in accounts])
+    validating = {accounts[at] for at in np.flatnonzero(found.validation)}
+    training = {accounts[at].partition("~")[0] for at in np.flatnonzero(found.training)}
+    assert not found.validation[~own].any()
+    assert not validating & training
+    assert 0.17 < found.validation[own].mean() / 0.8 < 0.23
+    assert (found.training | found.validation)[own & ~np.isnan(labels)].all()
+    with pytest.raises(HistoryError, match="the validation accounts must have frauds"):
+        split(np.full(2, START_MS), labels[1:3], config.changed(validation_share=1e-3), ["a", "b"])
+
+
 def test_cutting_needs_no_torch() -> None:
     code = (
         "import sys, models.periods, models.datacheck, models.draft; print('torch' in sys.modules)"

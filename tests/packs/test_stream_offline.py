@@ -28,7 +28,9 @@ def slice_of(pack: str, file: str) -> tuple[list[bytes], list[bytes]]:
     return [key or b"" for key in chunk.keys], chunk.values
 
 
-@pytest.mark.parametrize(("pack", "file"), [("credit", "statements.parquet")])
+@pytest.mark.parametrize(
+    ("pack", "file"), [("credit", "statements.parquet"), ("market", "bars.parquet")]
+)
 async def test_scores_and_what_stands_beside_them_are_those_of_the_core(
     make_stream: MakeStream, broker: str, pack: str, file: str
 ) -> None:
