@@ -28,6 +28,7 @@ from models.data import Histories, account_hashes, by_account, feature_table, wa
 from models.fitting import Fitting
 from models.learner import Learner, Material, encode
 from models.periods import DAY_MS, Bounds, Periods
+from models.processes import ALONE, Processes
 from models.progress import Progress
 from models.scorer import Scorer
 from models.training import TrainedScorer, first_events, what_it_ran_on
@@ -50,6 +51,7 @@ def train_forecast(
     config: TrainConfig,
     progress: Progress = _SILENT,
     checkpoint: Checkpoint | None = None,
+    processes: Processes = ALONE,
 ) -> TrainedScorer:
     """Train a scorer on a history.
 
@@ -59,9 +61,11 @@ def train_forecast(
         config: what is trained, and how.
         progress: is told how far it is.
         checkpoint: what is kept after each epoch, and gone on from; None for nothing.
+        processes: this one and those that train the same model with it.
 
     Raises:
-        ConfigError, SchemaError: the scorer cannot be built, or its answer is no quantiles.
+        ConfigError, SchemaError: the scorer cannot be built, its answer is no quantiles, or the
+            checkpoint is of another training.
         HistoryError: the history is not sorted or too short.
     """
     if config.threads:
@@ -76,7 +80,7 @@ def train_forecast(
     fresh = torch.from_numpy(~table.duplicate)
     material = Material(histories, table.columns, fresh, target, periods)
     fit_scales(scorer, material, config.seed)
-    learner = ForecastLearner(scorer, material, config)
+    learner = ForecastLearner(scorer, material, config, processes)
     fitting = Fitting(learner, progress, checkpoint)
     best = fitting.run()
     return TrainedScorer(
@@ -160,13 +164,23 @@ def fit_scales(scorer: Scorer, material: Material, seed: int) -> None:
 
 
 class ForecastLearner(Learner):
-    """See the module's docstring. The material's labels are the targets."""
+    """See the module's docstring. The material's labels are the targets.
 
-    def __init__(self, scorer: Scorer, material: Material, config: TrainConfig) -> None:
-        super().__init__(scorer, material, config)
+    Args:
+        scorer, material, config, processes: see :class:`models.learner.Learner`.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        material: Material,
+        config: TrainConfig,
+        processes: Processes = ALONE,
+    ) -> None:
+        super().__init__(scorer, material, config, processes)
         self.answer = quantiles_of(scorer)
-        self.scale = material.columns[:, _place(scorer, self.answer.scale)]
-        self.encoded = encode(scorer, material.columns)
+        scale = material.columns[:, _place(scorer, self.answer.scale)]
+        self.scale, self.truth = (each.to(processes.device) for each in (scale, material.labels))
 
     def drawn(self, rng: np.random.Generator) -> Tensor:
         """See :meth:`models.learner.Learner.drawn`: every training event weighs the same."""
@@ -174,14 +188,14 @@ class ForecastLearner(Learner):
 
     def loss(self, made: Tensor, rows: Tensor, weight: Tensor, total: Tensor) -> Tensor:
         """See :meth:`models.learner.Learner.loss`."""
-        scale, truth = self.scale[rows, None], self.material.labels[rows, None]
-        each = forecast_loss(self.answer, made, scale, truth)
+        scale, truth = self.scale[rows, None], self.truth[rows, None]
+        each = forecast_loss(self.answer, made.float(), scale, truth)
         return (each.mean(1) * weight).sum() / total
 
     def figures(self) -> dict[str, float]:
         """Return the average's figures on the validation events."""
-        found, truth = self._forecasts()
-        away = truth[:, None] - found[:, :5]
+        validation = torch.from_numpy(self.material.periods.validation)
+        away = self.material.labels[validation, None] - self._quantiles(validation)
         losses = pinball(away).mean(0)
         names = [f"pinball_{round(level * 100):02d}" for level in LEVELS]
         return dict(zip(names, (losses * self.answer.unit).tolist(), strict=True)) | {
@@ -193,27 +207,31 @@ class ForecastLearner(Learner):
         """See :meth:`models.learner.Learner.worth`: the losses of the two lowest levels."""
         return -(4.0 * figures["pinball_01"] + figures["pinball_05"])
 
-    def _forecasts(self) -> tuple[Tensor, Tensor]:
-        """Return the quantiles ``[v, 5]`` and the truth ``[v]`` of the validation events."""
-        scorer, material = self.averaged, self.material
-        wanted = torch.from_numpy(material.periods.validation)
+    def _quantiles(self, wanted: Tensor) -> Tensor:
+        """Return the average's quantiles of the events that are wanted, ``[v, 5]``, on the CPU."""
+        scorer, material, device = self.averaged, self.material, self.processes.device
+        encoded = encode(scorer, material.columns, device)
         made = torch.zeros(len(wanted), len(LEVELS))
         with torch.inference_mode():
             for walk in walks(material.histories, _WIDE, _LONG):
                 h = torch.zeros(0)
                 for chunk in walk:
                     h = h if len(h) else torch.zeros(len(chunk.rows), scorer.cell.state_size)
-                    valid = chunk.valid & material.fresh[chunk.rows]
-                    inputs, h = scorer.encoded_sequence(self.encoded[chunk.rows], h, valid)
-                    rows = chunk.rows[chunk.valid & wanted[chunk.rows]]
-                    raw = scorer.head(inputs[chunk.valid & wanted[chunk.rows]])
-                    made[rows] = self.answer.distribution(raw, self.scale[rows, None])[0]
-        return made[wanted], material.labels[wanted]
+                    valid = (chunk.valid & material.fresh[chunk.rows]).to(device)
+                    inputs, h = scorer.encoded_sequence(
+                        encoded[chunk.rows.to(device)], h.to(device), valid
+                    )
+                    chosen = chunk.valid & wanted[chunk.rows]
+                    rows = chunk.rows[chosen]
+                    raw = scorer.head(inputs[chosen.to(device)])
+                    scale = self.scale[rows.to(device), None]
+                    made[rows] = self.answer.distribution(raw, scale)[0].cpu()
+        return made[wanted]
 
 
 def pinball(away: Tensor) -> Tensor:
     """Return the pinball losses (Koenker & Bassett, 1978) of ``truth - quantile``, ``[..., 5]``."""
-    levels = torch.tensor(LEVELS)
+    levels = torch.tensor(LEVELS, device=away.device)
     return torch.maximum(levels * away, (levels - 1.0) * away)
 
 
@@ -228,7 +246,7 @@ def forecast_loss(answer: Quantiles, made: Tensor, scale: Tensor, truth: Tensor)
     unit = scale[..., None]
     quantiles, volatility = answer.distribution(made, unit)
     truth = truth[..., None]
-    losses = pinball((truth - quantiles) / unit) @ torch.tensor(_WEIGHTS)
+    losses = pinball((truth - quantiles) / unit) @ torch.tensor(_WEIGHTS, device=made.device)
     relative = volatility / unit
     square = (truth / unit) ** 2 / (relative**2 * ((_FREEDOM - 2.0) / _FREEDOM))
     likelihood = torch.log(relative) + (_FREEDOM + 1.0) / 2.0 * torch.log1p(square / _FREEDOM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from export.bundle import export_bundle
 from models.config import load_train_config
 from models.data import by_account
 from models.forecast import pinball, targets, train_forecast
+from models.progress import Progress
 from models.scorer import Scorer
 
 FOLDER = pack_folder("market")
@@ -136,6 +138,14 @@ def test_a_raw_file_becomes_a_bar_for_each_price(tmp_path: Path) -> None:
         bars(tmp_path / "other.parquet", training=False)
 
 
+class _Losses(Progress):
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        self.losses.append(figures["loss"])
+
+
 def test_a_training_learns_from_the_next_return_and_is_exported(tmp_path: Path) -> None:
     file = tmp_path / "bars.parquet"
     pq.write_table(bars(raw_file(tmp_path), training=True), file)
@@ -144,15 +154,10 @@ def test_a_training_learns_from_the_next_return_and_is_exported(tmp_path: Path) 
     config = load_train_config(FOLDER).changed(
         epochs=2, warm_up_days=60.0, validation_days=90.0, threads=1
     )
-    seen: list[float] = []
-    trained = train_forecast(
-        replace(columns, rows=np.arange(len(columns))),
-        schema,
-        config,
-        lambda epoch, figures: seen.append(figures["loss"]),
-    )
-    assert len(seen) == 2
-    assert seen[1] < seen[0]
+    seen = _Losses()
+    trained = train_forecast(replace(columns, rows=np.arange(len(columns))), schema, config, seen)
+    assert len(seen.losses) == 2
+    assert seen.losses[1] < seen.losses[0]
     assert trained.facts["validation"]["events"] == 3 * 90 - 3
     parity = export_bundle(trained, tmp_path / "bundle", name="market-test", version="1")
     assert parity.score < 1e-5
