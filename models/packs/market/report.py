@@ -158,10 +158,10 @@ def _coverage(page: Page, securities: Sequence[SecurityFigures], summary: Summar
         )
         for each in securities
     ]
+    names = ("Kupiec at 1 %", "Kupiec at 5 %", "Christoffersen at 1 %", "Christoffersen at 5 %")
     held = [
-        f"{name.replace('_', ' at ').title()} %: not rejected (p > 0.05) for {count} of "
-        f"{summary.securities} securities"
-        for name, count in summary.held.items()
+        f"{name}: not rejected (p > 0.05) for {count} of {summary.securities} securities"
+        for name, count in zip(names, summary.held.values(), strict=True)
     ]
     page.section(
         "Coverage by security",

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from models.packs.market.prepare import bars
 
-START, END = "2018-07", "2021"
+START, END = "2019-04", "2020-07"
 
 
 def main(source: Path) -> None:
