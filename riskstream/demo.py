@@ -41,8 +41,9 @@ def demo(
         str, typer.Argument(help="Which demo: fraud, credit, market, or a pack's folder.")
     ] = DEFAULT_PACK,
     rate: Annotated[
-        float, typer.Option(min=1, help="Events a second while the interesting part is streamed.")
-    ] = 1_500.0,
+        float | None,
+        typer.Option(min=1, help="Events a second while the interesting part is streamed."),
+    ] = None,
     directory: Annotated[Path, typer.Option("--dir", help="Where its files go.")] = Path(
         "riskstream-demo"
     ),

@@ -29,6 +29,7 @@ from streams.settings import Settings
 _PATIENCE_S = 60.0
 _RECENT_S = 5.0
 _DAY_MS = 86_400_000
+_RATE = 1_500.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +130,13 @@ class DemoResult:
 
 
 def load_plan(
-    folder: Path, rate: float, manifest: Manifest, bundle: Path | None = None
+    folder: Path, rate: float | None, manifest: Manifest, bundle: Path | None = None
 ) -> DemoPlan:
     """Read a pack's ``demo.toml``. Raises :class:`engine.errors.HistoryError`.
 
     Args:
         folder: with the file.
-        rate: events a second of the paced part.
+        rate: events a second of the paced part; None for what the file says.
         manifest: of the model that scores them.
         bundle: its folder, where it is not the one that commands take by themselves.
     """
@@ -148,7 +149,7 @@ def load_plan(
         return DemoPlan(
             folder / raw["transactions"],
             live_from_ms or 0,
-            rate,
+            float(raw.get("rate", _RATE)) if rate is None else rate,
             delay_ms,
             what=str(raw.get("what", "events")),
             positive=f"{label.name}s" if label else "positives",
