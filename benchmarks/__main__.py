@@ -34,6 +34,13 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int)
     parser.add_argument("--batches", type=int, nargs="+", help="sizes for the hand-written loop")
     parser.add_argument("--device", choices=("cpu", "cuda", "tensorrt"), default="cpu")
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="SETTING=VALUE,…",
+        help="riskstream with settings, beside its own; may be repeated",
+    )
     parser.add_argument("--out", type=Path, help="folder for benchmark.md and benchmark.json")
     given = parser.parse_args()
     plan = Plan.of(given)

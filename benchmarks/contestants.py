@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
+
 from benchmarks.setup import ROOT, Bench
 from streams.embedded.worker import to_toml
 
@@ -32,6 +34,7 @@ class Contestant:
         batch: records taken at once, where that can be said.
         python: what runs it.
         settings: of riskstream's worker, beside those that every run has.
+        as_peers: whether riskstream's worker does what the peers do and no more.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Contestant:
     batch: int = 1024
     python: Path = Path(sys.executable)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    as_peers: bool = True
 
     def start(self, bench: Bench, source: str, scores: str, group: str) -> Running:
         """Start it on a topic of events; its scores go to a topic of their own."""
@@ -82,7 +86,7 @@ class Contestant:
             "topics.dead_letters": f"{scores}-dead-letters",
             "state.url": bench.state_url,
             "worker.web_port": 0,
-            **(_as_peers(bench) if self.name == RISKSTREAM else {}),
+            **(_as_peers(bench) if self.as_peers else {}),
             **self.settings,
         }
         config.write_text(to_toml(settings), encoding="utf-8")
@@ -139,11 +143,18 @@ def batch_loop(batch: int) -> Contestant:
     return Contestant(f"batch loop {batch:,}", "benchmarks.peers.batch_loop", batch)
 
 
+def variant(said: str) -> Contestant:
+    """Return riskstream with settings, said as ``state.hot_accounts=0,worker.max_batch=512``."""
+    pairs = (each.partition("=") for each in said.split(","))
+    settings = {name: orjson.loads(value) for name, _, value in pairs}
+    return Contestant(f"{RISKSTREAM}, {said}", None, settings=settings)
+
+
 def contestants(quix: Path | None) -> dict[str, Contestant]:
     """Return all that have no variants, by name."""
     every = [
         Contestant(RISKSTREAM, None),
-        Contestant(DEFAULT, None),
+        Contestant(DEFAULT, None, as_peers=False),
         Contestant(ECHO, "benchmarks.peers.echo"),
         Contestant(FAUST, "benchmarks.peers.faust_tutorial"),
     ]

@@ -120,7 +120,9 @@ class Topic:
     """A topic of scores, looked at from outside."""
 
     def __init__(self, bootstrap: str, name: str, partitions: int) -> None:
-        self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-reader"})
+        self._consumer = Consumer(
+            {"bootstrap.servers": bootstrap, "group.id": "bench-reader", "log_level": 0}
+        )
         self._places = [TopicPartition(name, each, 0) for each in range(partitions)]
         self._count = 0
 

@@ -43,6 +43,7 @@ def run_paced(
     command = [sys.executable, "-m", "benchmarks.pacer", *options, "--rates", *map(str, rates)]
     limit_s = 90 + len(rates) * (seconds + 20)
     with contestant.start(bench, source, scores, group) as running:
+        command += ["--pid", str(running.pid)]
         pacing = subprocess.run(command, check=False, cwd=ROOT, timeout=limit_s)
         running.check()
     pacing.check_returncode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from benchmarks.contestants import (
     Contestant,
     batch_loop,
     contestants,
+    variant,
 )
 from benchmarks.flat import run_flat
 from benchmarks.paced import RATES, run_paced
@@ -44,6 +46,7 @@ class Plan:
         limit_s: how long a contestant may take over the backlog.
         seconds: of each rate.
         device: where riskstream runs the graph.
+        variants: settings of riskstream to measure beside its own.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -56,11 +59,13 @@ class Plan:
     limit_s: float = 12.0
     seconds: float = 10.0
     device: str = "cpu"
+    variants: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Plan:
         """Return the plan of a command line."""
         plan = cls(tuple(given.parts), given.only and tuple(given.only), device=given.device)
+        plan = replace(plan, variants=tuple(given.variant))
         if given.quick:
             plan = replace(
                 plan, events=60_000, batches=(1_024,), repetitions=1, limit_s=6.0, seconds=4.0
@@ -80,10 +85,13 @@ class Plan:
         """Return who takes part, in the order of a repetition."""
         found = contestants(quix_python() if self._wants(QUIX) else None)
         own = {"model.device": self.device, "topics.partitions": self.partitions}
-        for name in (RISKSTREAM, DEFAULT):
-            found[name] = replace(found[name], settings=own)
+        variants = [variant(each) for each in self.variants]
         loops = [batch_loop(each) for each in self.batches]
-        every = [found.pop(RISKSTREAM), *loops, *found.values()]
+        every = [found.pop(RISKSTREAM), *variants, found.pop(DEFAULT), *loops, *found.values()]
+        every = [
+            replace(each, settings=own | dict(each.settings)) if each.module is None else each
+            for each in every
+        ]
         return [each for each in every if self._wants(each.name)]
 
     def _wants(self, name: str) -> bool:
@@ -179,7 +187,7 @@ def _without_slower_loops(every: list[Contestant], found: dict[str, Any]) -> lis
 
 
 def _slug(contestant: Contestant) -> str:
-    return contestant.name.replace(" ", "-").replace(",", "")
+    return re.sub("[^A-Za-z0-9.]+", "-", contestant.name)
 
 
 def tell(line: str) -> None:

@@ -85,12 +85,23 @@ def _paced(runs: dict[str, list[list[dict[str, Any]]]], plan: dict[str, Any]) ->
                     f"{rate:,.0f}",
                     *(f"{_middle(some, key):.1f}" for key in ("p50_ms", "p99_ms", "p999_ms")),
                     f"{max(one['worst_ms'] for one in some):.0f}",
+                    f"{_middle(some, 'cpu_us'):.0f}",
                     f"{_middle(some, 'late_p99_ms'):.1f}" + ("" if kept else ", pace not kept"),
                     f"{sum(one['missing'] for one in some)}",
                 )
             )
     rows.sort(key=lambda row: float(row[1].replace(",", "")))
-    head = ("", "events/s", "p50", "p99", "p99.9", "worst", "generator late, p99", "unanswered")
+    head = (
+        "",
+        "events/s",
+        "p50",
+        "p99",
+        "p99.9",
+        "worst",
+        "CPU, µs an event",
+        "generator late, p99",
+        "unanswered",
+    )
     return (
         f"## At a steady pace\n\nFrom publishing an event to reading its score, ms; "
         f"{plan['seconds']:g} s at each rate, medians of {plan['repetitions']} repetitions in turn "

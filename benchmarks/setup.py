@@ -47,7 +47,7 @@ class Bench:
 
     def make_topic(self, name: str, partitions: int) -> None:
         """Create a topic."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         for future in admin.create_topics([NewTopic(name, partitions, 1)]).values():
             future.result(30)
 

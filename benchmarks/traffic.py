@@ -58,6 +58,7 @@ def publish(bootstrap: str, topic: str, records: Iterable[Record]) -> None:
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
+            "log_level": 0,
             "partitioner": "murmur2_random",
             "linger.ms": 20,
             "queue.buffering.max.messages": 2_000_000,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
+from xxhash import xxh3_64_digest, xxh3_128_hexdigest
 
 HASH_NAME = "xxh3_64"
 
@@ -24,8 +24,9 @@ def hash_strings(values: Iterable[str]) -> NDArray[np.int64]:
     >>> hash_strings(["a", "a", "b"]).tolist() == hash_strings(["a", "a", "b"]).tolist()
     True
     """
-    digests = [xxh3_64_intdigest(value.encode()) for value in values]
-    return np.array(digests, dtype=np.uint64).view(np.int64)
+    # Digests are the hash's bytes, the highest first: cheaper than an integer for each.
+    digests = b"".join([xxh3_64_digest(value.encode()) for value in values])
+    return np.frombuffer(digests, dtype=">i8").astype(np.int64)
 
 
 def event_ids(kind: str, accounts: Sequence[str], event_ids: Sequence[str]) -> list[str]:

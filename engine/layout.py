@@ -114,7 +114,7 @@ class StateLayout:
         found = set(map(len, known)) - {self.nbytes}
         if found:
             raise ValueError(f"a state must have {self.nbytes} bytes, however: {sorted(found)}")
-        return np.frombuffer(bytearray(b"".join(known)), dtype=self.record)
+        return np.frombuffer(bytearray().join(known), dtype=self.record)
 
     def encode(self, states: NDArray[Any]) -> list[bytes]:
         """Return each state of a record array ``[n]`` as bytes."""

@@ -183,8 +183,9 @@ class Scorer:
             alerts.keep(wave, alerted, feeds)
             if features is not None:
                 features[wave] = self._reasons.run(feeds)["features"]
+            has_state = slice(None) if not lost.any() else ~lost
             for dtype, tensor in current.items():
-                tensor[accounts[~lost]] = result[f"new_state_{dtype}"][~lost]
+                tensor[accounts[has_state]] = result[f"new_state_{dtype}"][has_state]
         return Scored(
             scores=scores,
             decisions=self.decide(scores, outputs),

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from traceback import format_exc
 from typing import Annotated
@@ -14,19 +15,7 @@ import typer
 from rich.markup import escape
 
 from engine.errors import BundleError, ConfigError, HistoryError, RiskstreamError, SchemaError
-from riskstream import bundle, data, state
-from riskstream.alerts import alerts
-from riskstream.demo import demo
-from riskstream.evaluate import evaluate
-from riskstream.label import label
 from riskstream.options import EXIT_BUNDLE, EXIT_FAILED, EXIT_USAGE, err, out
-from riskstream.replay import replay
-from riskstream.score import score
-from riskstream.search import search
-from riskstream.settings import settings
-from riskstream.train import train
-from riskstream.up import up
-from riskstream.worker import topics, worker
 from streams.configuration import variable_of
 from streams.log import get_logger
 
@@ -37,33 +26,50 @@ _EPILOG = (
     "setting, schema or file; 3 a bundle that was refused; 130 interrupted."
 )
 
-app = typer.Typer(
-    name="riskstream",
-    help="Scores financial events for risk while they flow.",
-    epilog=_EPILOG,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (
-    demo,
-    up,
-    worker,
-    replay,
-    label,
-    alerts,
-    score,
-    topics,
-    train,
-    search,
-    evaluate,
-    settings,
-):
-    app.command()(command)
-app.add_typer(bundle.app, name="bundle")
-app.add_typer(data.app, name="data")
-app.add_typer(state.app, name="state")
+#: The commands in the order of the help, and the modules that hold them.
+_COMMANDS = {
+    "demo": "riskstream.demo",
+    "up": "riskstream.up",
+    "worker": "riskstream.worker",
+    "replay": "riskstream.replay",
+    "label": "riskstream.label",
+    "alerts": "riskstream.alerts",
+    "score": "riskstream.score",
+    "topics": "riskstream.worker",
+    "train": "riskstream.train",
+    "search": "riskstream.search",
+    "evaluate": "riskstream.evaluate",
+    "settings": "riskstream.settings",
+}
+#: Commands that have commands of their own.
+_GROUPS = {each: f"riskstream.{each}" for each in ("bundle", "data", "state")}
+
+
+def new_app(only: str | None = None) -> typer.Typer:
+    """Return the command line.
+
+    Args:
+        only: a command: of no other one anything is imported, so that a worker starts at once.
+            None, or what is no command, for all.
+    """
+    app = typer.Typer(
+        name="riskstream",
+        help="Scores financial events for risk while they flow.",
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    is_one = only in _COMMANDS or only in _GROUPS
+    for name, module in _COMMANDS.items():
+        if name == only or not is_one:
+            app.command(name)(getattr(import_module(module), name))
+    for name, module in _GROUPS.items():
+        if name == only or not is_one:
+            app.add_typer(import_module(module).app, name=name)
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -72,7 +78,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     show_version: Annotated[
         bool,
@@ -90,7 +95,7 @@ def main() -> None:
     # Kept from here, since the demo takes such variables out of its environment.
     wants_traceback = os.environ.get(_LEVEL_VARIABLE) == "DEBUG"
     try:
-        app()
+        new_app(sys.argv[1] if len(sys.argv) > 1 else None)()
     except RiskstreamError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(_exit_code(error))

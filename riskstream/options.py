@@ -217,9 +217,11 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
-def run_async(main: Coroutine[Any, Any, _T]) -> _T:
+def run_async(
+    main: Coroutine[Any, Any, _T], run: Callable[[Coroutine[Any, Any, _T]], _T] = asyncio.run
+) -> _T:
     """Run a coroutine to its end; Ctrl-C ends the program with exit code 130."""
     try:
-        return asyncio.run(main)
+        return run(main)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None

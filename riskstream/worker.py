@@ -38,11 +38,12 @@ def worker(
 
       RISKSTREAM_BROKER__BOOTSTRAP=kafka:9092 riskstream worker -b bundles/mine
     """
+    from streams.loops import run
     from streams.worker import run_worker
 
     settings = settings_of(config, bundle, overrides={"worker.web_port": web_port})
     set_up_logging(settings.worker.log_level)
-    run_async(run_worker(settings, load_bundle(settings)))
+    run_async(run_worker(settings, load_bundle(settings)), run)
 
 
 def topics(config: ConfigOption = None, json: JsonOption = False) -> None:

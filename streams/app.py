@@ -60,6 +60,7 @@ class RiskApp(faust.App):
         self._has_news = asyncio.Event()
         self.recovery = Recovery(self)
         self._told_lost: dict[TP, int] = {}
+        self._following: set[asyncio.Task[None]] = set()
         self.broker_watch = BrokerWatch(pipeline.ping_broker, settings.broker.bootstrap)
         super().__init__(settings.app.id, **faust_options(settings))
         self.in_worker = True
@@ -202,13 +203,21 @@ class RiskApp(faust.App):
         self.pipeline.retries.interrupt()
         for lane in self.pipeline.lanes.values():
             async with lane.lock:
+                await self.settle(lane)
                 lane.leave_all()
         self.pipeline.outbox.leave()
 
     async def on_stop(self) -> None:
         """Finish the batch at hand, or give it up where it waits for a server that is away."""
         self.pipeline.retries.interrupt()
+        for lane in self.pipeline.lanes.values():
+            async with lane.lock:
+                await self.settle(lane)
         await super().on_stop()
+        for lane in self.pipeline.lanes.values():
+            # Offsets are told no more; the position in the store counts.
+            with suppress(Interrupted):
+                await lane.land()
 
     async def _read(self, stream: StreamT[Poll]) -> None:
         async for event in cast(Any, stream).noack().events():
@@ -230,15 +239,36 @@ class RiskApp(faust.App):
             tp = TP(lane.topic, partition)
             return tp in self.recovery.waiting or self.batches.epochs[tp] != epoch
 
+        async with lane.lock:
+            await self._attempt(lane, action(is_left))
+        if lane.flight is not None:
+            self._follow_later(lane, lane.flight)
+        if self.pipeline.alignment.is_on and self.pipeline.alignment.news():
+            self._has_news.set()
+
+    async def settle(self, lane: Lane[Any]) -> None:
+        """Wait until the batch in flight has had its effect; whoever calls has the lane's lock."""
+        await self._attempt(lane, lane.land())
+
+    async def _attempt(self, lane: Lane[Any], action: Awaitable[Outcome]) -> None:
         try:
-            async with lane.lock:
-                await self._follow(lane, await action(is_left))
-            if self.pipeline.alignment.is_on and self.pipeline.alignment.news():
-                self._has_news.set()
+            await self._follow(lane, await action)
         except Interrupted as error:
             logger.warning("%s", error)
         except Exception as error:  # whatever it is, the worker stops rather than skip events
             self.fail(error)
+
+    def _follow_later(self, lane: Lane[Any], flight: asyncio.Task[Any]) -> None:
+        """Follow what comes of a batch once it has had its effect, unless the next one does."""
+
+        async def follow() -> None:
+            await asyncio.wait((flight,))
+            if lane.flight is flight:
+                await self._go_on(lane, lane.advance)
+
+        following = asyncio.create_task(follow())
+        self._following.add(following)
+        following.add_done_callback(self._following.discard)
 
     async def _follow(self, lane: Lane[Any], outcome: Outcome) -> None:
         # Told by Faust, an offset could be told after a later one of a transaction.

@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -23,6 +23,9 @@ from streams.store.base import Store, WriteKind, WriteOutcome
 from streams.transport import Poll
 
 logger = get_logger(__name__)
+
+#: Stands for the position of a partition that is not owned.
+_GONE = -2
 
 #: Whether a partition is to be left alone, by its number and the epoch of its records: it is
 #: another worker's, or is about to be read again.
@@ -51,16 +54,23 @@ class Outcome:
         self.fenced += more.fenced
 
 
-class Handler(Protocol[ContentT]):
+ReadT = TypeVar("ReadT", covariant=True)
+
+
+class Handler(Protocol[ReadT]):
     """Takes batches of one topic through all their steps."""
 
-    def decode(self, records: Sequence[ConsumerRecord], received_ms: int) -> ContentT:
+    def decode(self, records: Sequence[ConsumerRecord], received_ms: int) -> ReadT:
         """Return what records say."""
         ...
 
     async def own(self, partitions: Iterable[int]) -> None:
         """Learn what must be known of partitions that this worker reads from now on."""
         ...
+
+
+class Stepwise(Handler[ContentT], Protocol[ContentT]):
+    """A handler that takes one batch after the other."""
 
     async def handle(
         self, batch: Batch[ContentT], stored: Mapping[int, int | None]
@@ -77,8 +87,67 @@ class Handler(Protocol[ContentT]):
         ...
 
 
+class Begun(Protocol):
+    """A batch of which all is computed, and that has had no effect yet."""
+
+    async def finish(self, stored: Mapping[int, int | None]) -> list[WriteOutcome]:
+        """Let it have its effect, and write the positions it brings its partitions to.
+
+        Args:
+            stored: the position that the store holds of each partition.
+
+        Raises:
+            Interrupted: the batch was given up while a server was away.
+        """
+        ...
+
+
+BegunT = TypeVar("BegunT", bound=Begun)
+
+
+@runtime_checkable
+class Overlapping(Handler[ContentT], Protocol[ContentT, BegunT]):
+    """A handler whose next batch may be computed while the last has its effect."""
+
+    async def begin(
+        self, batch: Batch[ContentT], stored: Mapping[int, int | None], ahead: BegunT | None
+    ) -> BegunT:
+        """Compute what comes of a batch.
+
+        Args:
+            batch: the records.
+            stored: the position that the store will hold of each partition once ``ahead`` has
+                had its effect.
+            ahead: the batch before, where it may not have had its effect yet.
+
+        Raises:
+            Interrupted: as above.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class _Flight(Generic[ContentT]):
+    """A batch that is having its effect.
+
+    Args:
+        batch: its records.
+        begun: what came of them.
+        takes: how often each partition had been taken before.
+        task: ends with its outcomes.
+    """
+
+    batch: Batch[ContentT]
+    begun: Begun
+    takes: Mapping[int, int]
+    task: asyncio.Task[list[WriteOutcome]]
+
+
 class Lane(Generic[ContentT]):
     """See the module's docstring.
+
+    A batch whose handler allows it is computed while the one before has its effect. That is one at
+    most, and what the next one was computed from is checked before it has its own.
 
     Args:
         topic: its name.
@@ -93,7 +162,7 @@ class Lane(Generic[ContentT]):
         self,
         topic: str,
         store: Store,
-        handler: Handler[ContentT],
+        handler: Stepwise[ContentT] | Overlapping[ContentT, Any],
         alignment: Alignment,
         retries: Retries,
         max_batch: int,
@@ -110,6 +179,7 @@ class Lane(Generic[ContentT]):
         #: How often each partition was taken. What was begun before it was taken anew is not its.
         self._takes: Counter[int] = Counter()
         self._waiting: list[Batch[ContentT]] = []
+        self._flight: _Flight[ContentT] | None = None
 
     def stored(self, partition: int) -> int | None:
         """Return the position that the store holds for a partition, as far as is known here."""
@@ -124,6 +194,11 @@ class Lane(Generic[ContentT]):
     def waiting(self) -> set[int]:
         """The partitions with records that wait for others."""
         return {partition for batch in self._waiting for partition in batch.epochs}
+
+    @property
+    def flight(self) -> asyncio.Task[Any] | None:
+        """What ends once the batch that was begun last has had its effect; None where it has."""
+        return None if self._flight is None else self._flight.task
 
     async def positions(self, partitions: Iterable[int]) -> dict[int, int | None]:
         """Return the stored position of each partition; None where there is none."""
@@ -189,27 +264,93 @@ class Lane(Generic[ContentT]):
     async def advance(self, is_left: IsLeft) -> Outcome:
         """Process all waiting records that need not wait any more.
 
+        The last batch may still have to have its effect: see :attr:`flight` and :meth:`land`.
+
         Raises:
             Interrupted: a batch was given up while a server was away.
         """
         outcome = Outcome()
+        if self._flight is not None and self._flight.task.done():
+            outcome.add(await self.land())
         while True:
             self._tell_heads()
             batch = self._next(is_left)
-            if batch is None:
+            if batch is None and self._flight is not None and self._waiting:
+                # What waits may go on once the batch before has had its effect.
+                outcome.add(await self.land())
+            elif batch is None:
                 return outcome
-            # A copy: a rebalance meanwhile reads the positions again.
-            stored, takes = dict(self._stored), self._takes.copy()
-            try:
-                written = await self._handler.handle(batch, stored)
-            except BaseException:
-                # They are read again: by whoever owns them next.
-                self._waiting.clear()
-                raise
-            outcome.add(self._conclude(written, takes))
-            for partition, until_ms in _latest(batch).items():
-                if partition in outcome.done:
-                    self._alignment.processed((self.topic, partition), until_ms)
+            elif isinstance(self._handler, Overlapping):
+                outcome.add(await self._begin(self._handler, batch, is_left))
+            else:
+                outcome.add(await self._handle(self._handler, batch))
+
+    async def land(self) -> Outcome:
+        """Wait until the batch that was begun last has had its effect, and return what came of it.
+
+        Raises:
+            Interrupted: it was given up while a server was away.
+        """
+        flight = self._flight
+        if flight is None:
+            return Outcome()
+        try:
+            # Whoever waits here may be cancelled: the batch goes on.
+            written = await asyncio.shield(flight.task)
+        except BaseException:
+            # They are read again: by whoever owns them next.
+            self._waiting.clear()
+            raise
+        finally:
+            self._flight = None if flight.task.done() else flight
+        return self._concluded(flight.batch, written, flight.takes)
+
+    async def _begin(
+        self, handler: Overlapping[ContentT, Any], batch: Batch[ContentT], is_left: IsLeft
+    ) -> Outcome:
+        """Compute a batch, wait for the one before, and send this one on its way."""
+        ahead = self._flight
+        coming = {} if ahead is None else ahead.batch.positions
+        known, takes = {**self._stored, **coming}, self._takes.copy()
+        try:
+            begun = await handler.begin(batch, known, None if ahead is None else ahead.begun)
+        except BaseException:
+            self._waiting.clear()
+            raise
+        outcome = await self.land()
+        is_right = all(
+            self._stored.get(partition, _GONE) == known[partition]
+            and self._takes[partition] == takes[partition]
+            and not is_left(partition, epoch)
+            for partition, epoch in batch.epochs.items()
+        )
+        if is_right:
+            finishing = asyncio.create_task(begun.finish(dict(self._stored)))
+            self._flight = _Flight(batch, begun, takes, finishing)
+        else:
+            # It was computed from what did not come about, or is no longer this worker's.
+            self._waiting.insert(0, batch)
+        return outcome
+
+    async def _handle(self, handler: Stepwise[ContentT], batch: Batch[ContentT]) -> Outcome:
+        # A copy: a rebalance meanwhile reads the positions again.
+        stored, takes = dict(self._stored), self._takes.copy()
+        try:
+            written = await handler.handle(batch, stored)
+        except BaseException:
+            # They are read again: by whoever owns them next.
+            self._waiting.clear()
+            raise
+        return self._concluded(batch, written, takes)
+
+    def _concluded(
+        self, batch: Batch[ContentT], written: Sequence[WriteOutcome], takes: Mapping[int, int]
+    ) -> Outcome:
+        outcome = self._conclude(written, takes)
+        for partition, until_ms in _latest(batch).items():
+            if partition in outcome.done:
+                self._alignment.processed((self.topic, partition), until_ms)
+        return outcome
 
     def _next(self, is_left: IsLeft) -> Batch[ContentT] | None:
         """Take the next batch out of what waits."""
@@ -238,7 +379,8 @@ class Lane(Generic[ContentT]):
 
     def _tell_heads(self) -> None:
         heads: dict[int, int] = {}
-        for batch in self._waiting:
+        flying = [] if self._flight is None else [self._flight.batch]
+        for batch in (*flying, *self._waiting):
             heads = batch.heads | heads
         for partition in self._stored:
             self._alignment.hold((self.topic, partition), heads.get(partition))

@@ -17,8 +17,10 @@ that is written with the states keeps it from counting twice.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,8 +67,62 @@ class _Read(NamedTuple):
     inputs: dict[str, NDArray[np.float32]]
 
 
+@dataclass(frozen=True)
+class Computed:
+    """What comes of a batch.
+
+    Args:
+        batch: its records.
+        decoded: what became of them.
+        scored: the events' scores.
+        is_new: which records' results have not been published; bool ``[n]``.
+        results: what is to be published.
+        states: for each partition, account to new state.
+    """
+
+    batch: Batch[Decoded]
+    decoded: Decoded
+    scored: Scored
+    is_new: NDArray[np.bool_]
+    results: Results
+    states: Mapping[int, Mapping[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A batch of which all is computed. See :class:`streams.lane.Begun`.
+
+    Args:
+        processor: what computed it.
+        stored: the positions that it was computed from.
+        moved: partitions of which nothing comes, since their positions are others.
+        rest: what comes of the others, where some were moved.
+        computed: what comes of the batch, where none was.
+    """
+
+    processor: Processor
+    stored: Mapping[int, int | None]
+    moved: list[WriteOutcome]
+    rest: Begun | None
+    computed: Computed | None = None
+
+    @property
+    def states(self) -> Mapping[int, Mapping[str, bytes]]:
+        """For each partition, account to the state that this batch brings it to."""
+        if self.rest is not None:
+            return self.rest.states
+        return {} if self.computed is None else self.computed.states
+
+    async def finish(self, stored: Mapping[int, int | None]) -> list[WriteOutcome]:
+        """Let it have its effect."""
+        outcomes = [] if self.rest is None else await self.rest.finish(stored)
+        if self.computed is not None:
+            outcomes += await self.processor.finish(self.computed, stored)
+        return self.moved + outcomes
+
+
 class Processor:
-    """Processes batches of events, one after the other.
+    """Processes batches of events: one is computed while the one before has its effect.
 
     While Kafka or the store is away, a step is tried again until it succeeds or the batch is
     interrupted; meanwhile nothing new is read.
@@ -113,57 +169,79 @@ class Processor:
     async def own(self, partitions: Iterable[int]) -> None:
         """Learn how far shared entities have what the partitions add, and what is published."""
         topic, wanted = self._settings.topics.transactions, list(partitions)
+        self._store.forget(wanted)
         await self._outbox.own(topic, wanted)
         await self._shared.own(topic, wanted)
 
-    async def handle(
-        self, batch: Batch[Decoded], stored: Mapping[int, int | None]
-    ) -> list[WriteOutcome]:
-        """Take a batch through all steps. See :class:`streams.lane.Handler`."""
+    async def begin(
+        self, batch: Batch[Decoded], stored: Mapping[int, int | None], ahead: Begun | None
+    ) -> Begun:
+        """Take a batch through the steps up to its results: :class:`streams.lane.Overlapping`."""
         timed = self._metrics.timed
         with timed("read"):
-            found = await self._read(batch)
-        moved = moved_from(stored, found.positions)
+            found = await self._read(batch, ahead)
+        moved = moved_from(stored, _as_coming(found.positions, stored, ahead))
         if moved:
             # Somebody else, or a store restarted with older states: nothing may come of these.
             here = ~np.isin(batch.partitions, [each.partition for each in moved])
-            return moved + (await self.handle(batch.part(here), stored) if here.any() else [])
+            rest = await self.begin(batch.part(here), stored, ahead) if here.any() else None
+            return Begun(self, stored, moved, rest)
         with timed("score"):
-            scored = self._scorer.score(
-                batch.content.columns, found.states, found.account_index, found.inputs
-            )
+            scored = await self._score(batch.content.columns, found, in_thread=ahead is not None)
             decoded, scored = set_aside(batch.content, scored)
         with timed("encode"):
             is_new = self._is_new(batch)
             results = self._results(batch, decoded, scored, is_new)
+            states = self._encoded(batch, found.accounts, scored)
+        computed = Computed(batch, decoded, scored, is_new, results, states)
+        return Begun(self, stored, [], None, computed)
+
+    async def finish(
+        self, computed: Computed, stored: Mapping[int, int | None]
+    ) -> list[WriteOutcome]:
+        """Let a batch have its effect."""
+        timed, batch, scored = self._metrics.timed, computed.batch, computed.scored
         with timed("publish"):
             topic = self._settings.topics.transactions
-            taken = await self._outbox.publish(topic, batch.positions, results)
+            taken = await self._outbox.publish(topic, batch.positions, computed.results)
         mine = {each: at for each, at in batch.positions.items() if each not in taken}
         try:
             with timed("add"):
-                kept = self._scorer.with_kept(decoded.columns, scored)
+                kept = self._scorer.with_kept(computed.decoded.columns, scored)
                 await self._add(batch, mine, stored, kept, scored)
             with timed("write"):
-                outcomes = await self._write(mine, stored, found.accounts, scored)
+                outcomes = await self._write(mine, stored, computed.states)
         except StoreBehind:
             outcomes = [WriteOutcome(each, WriteKind.BEHIND, None) for each in mine]
-        done = {each.partition for each in outcomes if each.done}
-        self._observe(batch, decoded, scored, done, is_new)
+        self._observe(computed, {each.partition for each in outcomes if each.done})
         return [*outcomes, *(WriteOutcome(each, WriteKind.FENCED, None) for each in taken)]
 
-    async def _read(self, batch: Batch[Decoded]) -> _Read:
+    async def _score(self, columns: Columns, found: _Read, *, in_thread: bool) -> Scored:
+        """Score events; in a thread where the batch before has to go on meanwhile."""
+        arguments = (columns, found.states, found.account_index, found.inputs)
+        if not in_thread:
+            return self._scorer.score(*arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self._scorer.score, *arguments)
+
+    async def _read(self, batch: Batch[Decoded], ahead: Begun | None) -> _Read:
         columns = batch.content.columns
         partitions = [batch.records[row].partition for row in columns.rows.tolist()]
         accounts, index = index_accounts(zip(partitions, columns.accounts, strict=True))
+        known = {} if ahead is None else ahead.states
+        coming = [known.get(partition, {}).get(account) for partition, account in accounts]
         wanted: dict[int, list[str]] = {partition: [] for partition in batch.epochs}
-        for partition, account in accounts:
-            wanted[partition].append(account)
+        for (partition, account), state in zip(accounts, coming, strict=True):
+            if state is None:
+                wanted[partition].append(account)
         # Positions last: they tell of a store that lost writes before any of this was read.
         inputs = await self._shared.read(columns)
         found = await self._retries.until_done("read", lambda: self._store.read(wanted))
         answers = {partition: iter(values) for partition, values in found.states.items()}
-        values = [next(answers[partition]) for partition, _ in accounts]
+        values = [
+            next(answers[partition]) if state is None else state
+            for (partition, _), state in zip(accounts, coming, strict=True)
+        ]
         states = self._scorer.layout.decode(values)
         return _Read(accounts, index, states, found.positions, inputs)
 
@@ -237,34 +315,31 @@ class Processor:
             letters = dead_letters(record, reject, topics.part_bytes)
             results.add(topics.dead_letters, source, source, letters)
 
+    def _encoded(
+        self, batch: Batch[Decoded], accounts: Sequence[tuple[int, str]], scored: Scored
+    ) -> dict[int, dict[str, bytes]]:
+        states: dict[int, dict[str, bytes]] = {partition: {} for partition in batch.positions}
+        encoded = self._scorer.layout.encode(scored.states)
+        for (partition, account), state in zip(accounts, encoded, strict=True):
+            states[partition][account] = state
+        return states
+
     async def _write(
         self,
         positions: Mapping[int, int],
         stored: Mapping[int, int | None],
-        accounts: Sequence[tuple[int, str]],
-        scored: Scored,
+        states: Mapping[int, Mapping[str, bytes]],
     ) -> list[WriteOutcome]:
-        states: dict[int, dict[str, bytes]] = {partition: {} for partition in positions}
-        encoded = self._scorer.layout.encode(scored.states)
-        for (partition, account), state in zip(accounts, encoded, strict=True):
-            if partition in states:
-                states[partition][account] = state
         writes = [
             PartitionWrite(partition, stored[partition], position, states[partition])
             for partition, position in positions.items()
         ]
         return await self._retries.until_done("write", lambda: self._store.write(writes))
 
-    def _observe(
-        self,
-        batch: Batch[Decoded],
-        decoded: Decoded,
-        scored: Scored,
-        done: set[int],
-        is_new: NDArray[np.bool_],
-    ) -> None:
+    def _observe(self, computed: Computed, done: set[int]) -> None:
         """Count what has had its effect; of what was published before, only that it was scored."""
-        metrics = self._metrics
+        metrics, batch, is_new = self._metrics, computed.batch, computed.is_new
+        decoded, scored = computed.decoded, computed.scored
         now_ms = time.time_ns() // 1_000_000
         counts = np.isin(batch.partitions, list(done))
         metrics.rebuilt.inc(int((counts & ~is_new).sum()))
@@ -293,3 +368,14 @@ class Processor:
     def _is_rekeyed(self, reject: Reject) -> bool:
         rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
         return rekey and reject.reason is Reason.WRONG_KEY
+
+
+def _as_coming(
+    found: Mapping[int, int | None], stored: Mapping[int, int | None], ahead: Begun | None
+) -> dict[int, int | None]:
+    """Return positions that were read as they are once the batch ahead has had its effect."""
+    before = {} if ahead is None else ahead.stored
+    return {
+        each: stored[each] if each in before and at == before[each] else at
+        for each, at in found.items()
+    }

@@ -93,6 +93,7 @@ class Recovery:
                 return
             if behind:
                 async with lane.lock:
+                    await self._app.settle(lane)
                     self.put_aside([TP(lane.topic, each) for each in lane.drop(behind)], _SETTLE_S)
         await self._take_due()
 
@@ -107,6 +108,7 @@ class Recovery:
             # Nothing is processed until all are taken.
             for lane in self._lanes:
                 await stack.enter_async_context(lane.lock)
+                await self._app.settle(lane)
             for lane in self._lanes:
                 await self._take(lane, [tp for tp in due if tp.topic == lane.topic])
 

@@ -14,6 +14,7 @@ from streams.settings import Settings
 from streams.store.base import Store
 from streams.store.factory import open_generations, open_shared_store, open_store
 from streams.store.generations import Generations, named
+from streams.store.hot import HotStates, HotStore
 from streams.store.redis.address import redact
 from streams.store.shared import SharedStore
 
@@ -69,7 +70,11 @@ def new_store(settings: Settings, manifest: Manifest, topic: str, generation: in
 def new_stores(settings: Settings, manifest: Manifest, generation: int = 0) -> Stores:
     """Return all that a worker of this application keeps."""
     return Stores(
-        events=new_store(settings, manifest, settings.topics.transactions, generation),
+        events=_hot(
+            settings,
+            manifest,
+            new_store(settings, manifest, settings.topics.transactions, generation),
+        ),
         labels=new_store(settings, manifest, settings.topics.labels, generation),
         shared=open_shared_store(
             settings.state.url.get_secret_value(),
@@ -80,6 +85,16 @@ def new_stores(settings: Settings, manifest: Manifest, generation: int = 0) -> S
             timeout_s=settings.state.timeout_s,
         ),
     )
+
+
+def _hot(settings: Settings, manifest: Manifest, store: Store) -> Store:
+    """Return a store that keeps what it wrote last, where the settings say so."""
+    state = settings.state
+    if not state.hot_accounts:
+        return store
+    keep_s = None if state.expire_days is None else state.expire_days * DAY_S
+    # With shared entities, more is read than states: its position must be asked for anyway.
+    return HotStore(store, HotStates(state.hot_accounts, keep_s), always_ask=bool(manifest.shared))
 
 
 def new_generations(settings: Settings, manifest: Manifest) -> Generations:

@@ -24,6 +24,7 @@ from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
 
 from engine.errors import BrokerUnavailable
+from streams.loops import new_loop
 from streams.ranges import Held
 
 #: How long to wait before looking again where every partition is held back, and how long a poll of
@@ -118,7 +119,7 @@ class BatchConsumer(driver.Consumer):
         self._open: set[Poll] = set()
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
-        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return BatchConsumerThread(self, loop=self.loop, thread_loop=new_loop(), beacon=self.beacon)
 
     def rewind(self, partition: TP, offset: int) -> None:
         """Read a partition from an offset on, from the next poll.

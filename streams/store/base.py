@@ -141,6 +141,10 @@ class Store(Protocol):
         """Return the stored position of each partition; None where there is none."""
         ...
 
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Know nothing of partitions but what is stored: they have just been taken."""
+        ...
+
     async def read(self, wanted: Mapping[int, Sequence[str]]) -> Snapshot:
         """Return the states of the wanted accounts, and the positions of their partitions.
 

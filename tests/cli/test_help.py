@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import typer
 
-from riskstream.main import app
+from riskstream.main import new_app
 from streams.configuration import load_settings
 from tests.cli.running import error_line, invoke, riskstream
 
-GROUP: Any = typer.main.get_command(app)
+GROUP: Any = typer.main.get_command(new_app())
 NARROWEST = 78
 
 

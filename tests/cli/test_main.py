@@ -56,12 +56,21 @@ def test_an_error_reaches_a_terminal_that_knows_ascii_only(tmp_path: Path) -> No
     assert error_line(done).isascii()
 
 
-def test_help_waits_for_neither_faust_nor_redis_nor_pytorch(tmp_path: Path) -> None:
-    heavy = ("faust", "redis", "torch", "sklearn", "onnx", "streams.worker", "prometheus_client")
-    code = "import sys, riskstream.main\n"
+@pytest.mark.parametrize(
+    ("only", "heavy"),
+    [
+        (None, "faust redis torch sklearn onnx streams.worker prometheus_client"),
+        ("worker", "pyarrow torch models.config riskstream.evaluate"),
+    ],
+)
+def test_help_and_worker_wait_for_no_more_than_they_need(
+    only: str | None, heavy: str, tmp_path: Path
+) -> None:
+    code = f"import sys, riskstream.main\nriskstream.main.new_app({only!r})\n"
+    code += "import streams.worker\n" if only else ""
     code += "print(*(each for each in sys.argv[1:] if each in sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", code, *heavy],
+        [sys.executable, "-c", code, *heavy.split()],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,

@@ -14,9 +14,9 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """Return the parameters of a command line `riskstream …`; a wrong one raises a usage error."""
     import typer
 
-    from riskstream.main import app
+    from riskstream.main import new_app
 
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(new_app())
     name, *rest = arguments
     command = group.get_command(None, name)
     while hasattr(command, "commands"):

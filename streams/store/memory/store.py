@@ -24,6 +24,9 @@ class MemoryStore:
         """See `Store.positions`."""
         return {partition: self._of(partition).position for partition in partitions}
 
+    def forget(self, partitions: Iterable[int]) -> None:
+        """See `Store.forget`: nothing else is known."""
+
     async def read(self, wanted: Mapping[int, Sequence[str]]) -> Snapshot:
         """See `Store.read`."""
         kept = {partition: self._of(partition) for partition in wanted}

@@ -55,6 +55,9 @@ class RedisStore:
         answers = await self._client.ask([("GET", self._keys.position(each)) for each in asked])
         return {each: _position(answer) for each, answer in zip(asked, answers, strict=True)}
 
+    def forget(self, partitions: Iterable[int]) -> None:
+        """See `Store.forget`: nothing else is known."""
+
     async def read(self, wanted: Mapping[int, Sequence[str]]) -> Snapshot:
         """See `Store.read`."""
         # MGET, so that a partition's position is read with its states.

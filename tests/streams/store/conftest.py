@@ -13,6 +13,7 @@ from streams.embedded.processes import choose_port
 from streams.embedded.valkey import EmbeddedValkey
 from streams.store.base import Store
 from streams.store.factory import open_store
+from streams.store.hot import HotStates, HotStore
 from streams.store.redis.store import RedisStore
 from tests.streams.store.tools import OpenStore, say
 from tests.waiting import wait_for
@@ -45,18 +46,20 @@ def _sees_whole_cluster(client: redis.Redis) -> bool:
     return info["cluster_state"] == "ok" and info["cluster_known_nodes"] == "2"
 
 
-@pytest.fixture(params=["memory", "redis", "cluster"])
+@pytest.fixture(params=["memory", "redis", "hot", "cluster"])
 async def open_one(request: pytest.FixtureRequest) -> AsyncIterator[OpenStore]:
     """Opens stores that hold the same data, as the workers of one application do."""
     opened: list[Store] = []
     namespace = uuid.uuid4().hex
-    server = {"redis": "valkey_url", "cluster": "cluster_url"}.get(request.param)
+    servers = {"redis": "valkey_url", "hot": "valkey_url", "cluster": "cluster_url"}
+    server = servers.get(request.param)
     url = request.getfixturevalue(server) if server else "memory://"
 
     def open_another() -> Store:
         if request.param == "memory" and opened:
             return opened[0]
-        opened.append(open_store(url, namespace=namespace))
+        store = open_store(url, namespace=namespace)
+        opened.append(HotStore(store, HotStates(40)) if request.param == "hot" else store)
         return opened[-1]
 
     yield open_another
