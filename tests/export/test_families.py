@@ -11,6 +11,7 @@ import torch
 
 from engine.bundle import Bundle
 from export.bundle import export_bundle
+from export.kernels import without_cuda_kernel
 from export.restore import restore_scorer
 from models.cells.registry import CELLS
 from models.training import TrainedScorer
@@ -78,3 +79,11 @@ def test_training_over_whole_histories_scores_as_the_graph_serves(
 ) -> None:
     _, untrained, bundle = exported
     assert_both_ways_agree(untrained.scorer, bundle)
+
+
+def test_no_node_of_a_family_lacks_a_kernel_for_cuda(
+    exported: tuple[str, TrainedScorer, Bundle],
+) -> None:
+    _, _, bundle = exported
+    assert without_cuda_kernel(bundle.model) == []
+    assert without_cuda_kernel(bundle.reasons) == []

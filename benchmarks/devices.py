@@ -1,0 +1,95 @@
+"""Where a graph runs best: what of it a GPU cannot run, and from which batch on the GPU wins.
+
+    python -m benchmarks.devices --bundle models/packs/fraud/bundle --device cuda
+
+Without a GPU only the first is told, from ONNX Runtime's published table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.bundle import Bundle
+from engine.device import Device, choose, count_gpus
+from engine.graph import Graph
+from engine.manifest import Manifest
+from engine.runtime import ort
+from engine.schema import FieldType
+from export.kernels import without_cuda_kernel
+from models.packs.registry import pack_folder
+
+_SIZES = (1, 16, 64, 256, 1_024, 2_048, 4_096, 8_192, 16_384)
+_LEAST_S = 0.5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--bundle", type=Path, default=pack_folder("fraud") / "bundle")
+    parser.add_argument("--device", choices=("cuda", "tensorrt"), default="cuda")
+    given = parser.parse_args()
+    bundle = Bundle.load(given.bundle)
+    for name, content in (("model", bundle.model), ("reasons", bundle.reasons)):
+        missing = without_cuda_kernel(content)
+        print(f"{name}.onnx: {len(missing)} nodes without a CUDA kernel", *missing, sep="\n  ")
+    if not count_gpus():
+        print("no GPU here: nothing to time")
+        return
+    _compare(bundle, Device(given.device))
+
+
+def _compare(bundle: Bundle, device: Device) -> None:
+    available, gpus = ort.get_available_providers(), count_gpus()
+    graphs = {
+        each: Graph(bundle.model, choose(each, available, gpus)) for each in (Device.CPU, device)
+    }
+    print(f"| events | cpu, us an event | {device}, us an event |\n| --- | --- | --- |")
+    wins: int | None = None
+    for n in _SIZES:
+        feeds = _feeds(bundle.manifest, n)
+        taken = {each: _seconds(partial(graph.run, feeds)) for each, graph in graphs.items()}
+        print(f"| {n:,} | " + " | ".join(f"{s / n * 1e6:.2f}" for s in taken.values()) + " |")
+        if taken[device] < taken[Device.CPU]:
+            wins = wins or n
+        else:
+            wins = None
+    print(f"{device} wins from {wins:,} events on" if wins else f"{device} wins nowhere")
+
+
+def _feeds(manifest: Manifest, n: int) -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng(0)
+    feeds = {
+        field.name: rng.random(n, dtype=np.float32) * 100
+        if field.type is FieldType.NUMBER
+        else rng.integers(1, 1 << 40, n)
+        for field in manifest.schema.streamed
+    }
+    for dtype, size in manifest.state.sizes.items():
+        feeds[f"state_{dtype}"] = np.zeros((n, size), dtype=dtype)
+    for each in manifest.shared:
+        shape = (n, each.buckets, len(each.quantities))
+        feeds[each.input] = np.zeros(shape, dtype=np.float32)
+    return feeds
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    """Return how long a run takes, after one to warm up."""
+    run()
+    times, began_s = 0, time.perf_counter()
+    while (passed_s := time.perf_counter() - began_s) < _LEAST_S:
+        run()
+        times += 1
+    return passed_s / times
+
+
+if __name__ == "__main__":
+    main()
