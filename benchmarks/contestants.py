@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,10 @@ from typing import Any, Self
 import orjson
 
 from benchmarks.setup import ROOT, Bench
+from streams.embedded.processes import HOST, choose_port
 from streams.embedded.worker import to_toml
+
+_STEP = re.compile(r'^riskstream_step_seconds_sum\{step="(\w+)"\} (\S+)$', re.MULTILINE)
 
 RISKSTREAM = "riskstream"
 #: With the bundle that comes with it: buckets of terminals and accounts, labels, alerts, reasons.
@@ -46,8 +51,9 @@ class Contestant:
 
     def start(self, bench: Bench, source: str, scores: str, group: str) -> Running:
         """Start it on a topic of events; its scores go to a topic of their own."""
-        if self.module is None:
-            command = self._worker(bench, source, scores, group)
+        port = choose_port() if self.module is None else None
+        if port is not None:
+            command = self._worker(bench, source, scores, group, port)
         else:
             command = self._peer(bench, source, scores, group)
         log = bench.directory / f"{group}.log"
@@ -58,7 +64,7 @@ class Contestant:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )
-        return Running(process, log)
+        return Running(process, log, port)
 
     def _peer(self, bench: Bench, source: str, scores: str, group: str) -> list[str]:
         options = {
@@ -74,8 +80,8 @@ class Contestant:
         said = [each for name, value in options.items() for each in (f"--{name}", str(value))]
         return [str(self.python), "-m", str(self.module), *said]
 
-    def _worker(self, bench: Bench, source: str, scores: str, group: str) -> list[str]:
-        config = bench.directory / f"{group}.toml"
+    def _worker(self, bench: Bench, source: str, scores: str, group: str, port: int) -> list[str]:
+        config = bench.directory / f"{group}-{port}.toml"
         settings = {
             "app.id": group,
             "broker.bootstrap": bench.bootstrap,
@@ -85,7 +91,8 @@ class Contestant:
             "topics.alerts": f"{scores}-alerts",
             "topics.dead_letters": f"{scores}-dead-letters",
             "state.url": bench.state_url,
-            "worker.web_port": 0,
+            "worker.web_host": HOST,
+            "worker.web_port": port,
             **(_as_peers(bench) if self.as_peers else {}),
             **self.settings,
         }
@@ -102,9 +109,12 @@ def _as_peers(bench: Bench) -> dict[str, Any]:
 class Running:
     """A contestant's process; leaving the block ends it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], log: Path, port: int | None = None
+    ) -> None:
         self._process = process
         self._log = log
+        self._port = port
 
     @property
     def pid(self) -> int:
@@ -116,6 +126,13 @@ class Running:
         if self._process.poll() is not None:
             tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
             raise RuntimeError(f"it ended with {self._process.returncode}: {tail}")
+
+    def steps_s(self) -> dict[str, float]:
+        """Return how long each step of a batch has taken in all; only riskstream tells."""
+        if self._port is None:
+            return {}
+        with urllib.request.urlopen(f"http://{HOST}:{self._port}/metrics", timeout=10) as page:
+            return {step: float(taken) for step, taken in _STEP.findall(page.read().decode())}
 
     def stop(self) -> None:
         """End it as a deployment does, by SIGTERM."""

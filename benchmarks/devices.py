@@ -58,10 +58,8 @@ def _compare(bundle: Bundle, device: Device) -> None:
         feeds = _feeds(bundle.manifest, n)
         taken = {each: _seconds(partial(graph.run, feeds)) for each, graph in graphs.items()}
         print(f"| {n:,} | " + " | ".join(f"{s / n * 1e6:.2f}" for s in taken.values()) + " |")
-        if taken[device] < taken[Device.CPU]:
-            wins = wins or n
-        else:
-            wins = None
+        is_faster = taken[device] < taken[Device.CPU]
+        wins = (wins or n) if is_faster else None
     print(f"{device} wins from {wins:,} events on" if wins else f"{device} wins nowhere")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import orjson
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -28,6 +29,7 @@ class Flat:
         first_score_s: from the start of the process to its first score.
         peak_mb: the most memory of the largest process.
         largest_difference: from the scores of the core; None where not compared.
+        steps_us: how long each step took, by the clock, for each event scored in all.
     """
 
     events: int
@@ -36,8 +38,9 @@ class Flat:
     first_score_s: float
     peak_mb: float
     largest_difference: float | None = None
+    steps_us: Mapping[str, float] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, float | None]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         return asdict(self)
 
@@ -76,6 +79,7 @@ def run_flat(
         first = _mark(topic, running, 1, began_s + 60)
         last = _mark(topic, running, n, first.at_s + limit_s, is_enough=True)
         largest = max(peak_mb(each.pid) for each in running)
+        steps_s = running[0].steps_s() if workers == 1 else {}
         found = None if reference is None else _difference(topic, reference)
     finally:
         for each in running:
@@ -89,6 +93,7 @@ def run_flat(
         first_score_s=first.at_s - began_s,
         peak_mb=largest,
         largest_difference=found,
+        steps_us={step: taken_s / last.count * 1e6 for step, taken_s in steps_s.items()},
     )
 
 

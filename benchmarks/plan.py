@@ -6,11 +6,12 @@ import argparse
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
+from benchmarks import growth
 from benchmarks.contestants import (
     DEFAULT,
     ECHO,
@@ -27,7 +28,7 @@ from benchmarks.paced import RATES, run_paced
 from benchmarks.setup import Bench, quix_python
 from benchmarks.traffic import expected, payments, publish
 
-PARTS = ("flat", "paced")
+PARTS = ("flat", "paced", "growth")
 
 #: Above these rates a contestant is not paced: it cannot follow.
 _MOST_PER_S = {FAUST: 200.0, QUIX: 1_000.0}
@@ -47,6 +48,7 @@ class Plan:
         seconds: of each rate.
         device: where riskstream runs the graph.
         variants: settings of riskstream to measure beside its own.
+        most_accounts: the most accounts that growth is measured with.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -60,6 +62,7 @@ class Plan:
     seconds: float = 10.0
     device: str = "cpu"
     variants: tuple[str, ...] = ()
+    most_accounts: int = 1_000_000
 
     @classmethod
     def of(cls, given: argparse.Namespace) -> Plan:
@@ -68,7 +71,13 @@ class Plan:
         plan = replace(plan, variants=tuple(given.variant))
         if given.quick:
             plan = replace(
-                plan, events=60_000, batches=(1_024,), repetitions=1, limit_s=6.0, seconds=4.0
+                plan,
+                events=60_000,
+                batches=(1_024,),
+                repetitions=1,
+                limit_s=6.0,
+                seconds=4.0,
+                most_accounts=100_000,
             )
         said = {
             "events": given.events,
@@ -107,6 +116,29 @@ def measure(bench: Bench, plan: Plan) -> dict[str, Any]:
     if "paced" in plan.parts:
         half = _half_capacity(found)
         found["paced"] = _paced(bench, plan, _without_slower_loops(every, found), half)
+    own = [each for each in every if each.name == RISKSTREAM]
+    if "growth" in plan.parts and own:
+        found["growth"] = _growth(bench, plan, own[0])
+    return found
+
+
+def _growth(bench: Bench, plan: Plan, own: Contestant) -> dict[str, Any]:
+    n, limit_s = plan.events // 2, plan.limit_s
+    measured: dict[str, Callable[[], Any]] = {
+        "accounts": lambda: growth.by_accounts(bench, own, n, plan.most_accounts, limit_s),
+        "partitions": lambda: growth.by_partitions(bench, own, n, limit_s),
+        "workers": lambda: growth.by_workers(bench, own, n, limit_s),
+        "hot_account": lambda: growth.hot_account(bench, own, plan.seconds),
+        "hand_over": lambda: growth.hand_over(bench, own, 2 * plan.seconds),
+        "bytes_per_account": lambda: growth.store_bytes(bench),
+    }
+    found = {}
+    for name, measure_one in measured.items():
+        try:
+            found[name] = measure_one()
+            tell(f"growth, {name}: {found[name]}")
+        except (RuntimeError, TimeoutError, subprocess.SubprocessError) as error:
+            tell(f"growth, {name} failed: {error}")
     return found
 
 

@@ -18,6 +18,10 @@ def to_markdown(found: dict[str, Any]) -> str:
         parts.append(_flat(found["flat"], found["plan"]))
     if "paced" in found:
         parts.append(_paced(found["paced"], found["plan"]))
+    if RISKSTREAM in found.get("flat", {}):
+        parts.append(_steps(found["flat"]))
+    if "growth" in found:
+        parts.append(_growth(found["growth"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,6 +111,44 @@ def _paced(runs: dict[str, list[list[dict[str, Any]]]], plan: dict[str, Any]) ->
         f"{plan['seconds']:g} s at each rate, medians of {plan['repetitions']} repetitions in turn "
         "(the worst of all).\n\n" + _table(head, rows)
     )
+
+
+def _steps(runs: dict[str, list[dict[str, Any]]]) -> str:
+    told = {name: each for name, each in runs.items() if each and each[0]["steps_us"]}
+    steps = list(dict.fromkeys(step for each in told.values() for step in each[0]["steps_us"]))
+    rows = [
+        (
+            step,
+            *(
+                f"{median(one['steps_us'].get(step, 0.0) for one in each):.1f}"
+                for each in told.values()
+            ),
+        )
+        for step in steps
+    ]
+    return (
+        "## Where the time goes\n\nBy the clock, µs an event. Publish, add and write are waited "
+        "for while the next batch is computed.\n\n" + _table(("", *told), rows)
+    )
+
+
+def _growth(found: dict[str, Any]) -> str:
+    rows: list[Row] = []
+    for what in ("accounts", "partitions", "workers"):
+        for each in found.get(what, []):
+            flat = f"{each['events_per_s']:,.0f} events/s, {each['cpu_us']:.1f} µs CPU an event"
+            rows.append((f"{each[what]:,} {what}", f"{flat}, {each['peak_mb']:,.0f} MB"))
+    for each in found.get("hot_account", []):
+        share = f"{each['hot_share']:.0%} of {each['rate']:,.0f} events/s are one account's"
+        rows.append(
+            (share, f"the others' p50 {each['p50_ms']:.1f} ms, p99 {each['p99_ms']:.1f} ms")
+        )
+    if "hand_over" in found:
+        worst = found["hand_over"]["worst_ms"]
+        rows.append(("one of two workers stops", f"an event waits {worst:,.0f} ms at most"))
+    for bundle, size in found.get("bytes_per_account", {}).items():
+        rows.append((f"an account in the store, {bundle} bundle", f"{size:,} bytes"))
+    return "## Growth\n\n" + _table(("riskstream", ""), rows)
 
 
 def _table(head: Row, rows: Iterable[Row]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -84,6 +85,8 @@ async def run_worker(settings: Settings, bundle: Bundle) -> None:
         if app is None:
             logger.info("stopped before it started")
             return
+        # What is loaded stays: no garbage collection need walk it again, which takes 50 ms.
+        gc.freeze()
         try:
             await _run(app, stop)
         finally:
