@@ -1,14 +1,26 @@
-"""The results as Markdown: medians of the repetitions, and how far these lie apart."""
+"""The results as Markdown: medians of the repetitions, and how far these lie apart.
+
+    python -m benchmarks.report docs/benchmark/benchmark.json
+
+puts the short table of a run into README.md.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.contestants import RISKSTREAM
 
 Row = Sequence[str]
+
+BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
+
+_SHOWN_PER_S = 1_000
 
 
 def to_markdown(found: dict[str, Any]) -> str:
@@ -23,6 +35,37 @@ def to_markdown(found: dict[str, Any]) -> str:
     if "growth" in found:
         parts.append(_growth(found["growth"]))
     return "\n\n".join(parts) + "\n"
+
+
+def to_readme(found: dict[str, Any]) -> str:
+    """Return the short table for README.md, with what it was measured on."""
+    flat, paced, machine = found["flat"], found.get("paced", {}), found["machine"]
+    rows = []
+    for name, runs in flat.items():
+        if not runs:
+            continue
+        at_1000 = [
+            one for each in paced.get(name, []) for one in each if one["rate"] == _SHOWN_PER_S
+        ]
+        shown = "p50_ms", "p99_ms"
+        latency = " / ".join(f"{_middle(at_1000, key):.1f}" for key in shown) if at_1000 else ""
+        speed, cpu = _middle(runs, "events_per_s"), _middle(runs, "cpu_us")
+        rows.append((name, f"{speed:,.0f}", f"{cpu:.1f}", latency))
+    rows.sort(key=lambda row: -float(row[1].replace(",", "")))
+    head = ("", "events/s", "CPU, µs an event", f"p50 / p99 at {_SHOWN_PER_S:,}/s, ms")
+    return (
+        f"{found['broker']} on {machine['cores']} cores of {machine['processor']}, shared by broker, "
+        f"store, load and contestant; load average before {machine['load_before']:.1f}; medians "
+        f"of {found['plan']['repetitions']} repetitions in turn.\n\n" + _table(head, rows)
+    )
+
+
+def write_readme(readme: Path, found: dict[str, Any]) -> None:
+    """Put the short table between the marks of a README."""
+    text = readme.read_text("utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    readme.write_text(f"{before}{BEGIN}\n{to_readme(found)}\n{END}{after}", "utf-8")
 
 
 def _head(found: dict[str, Any]) -> str:
@@ -164,3 +207,7 @@ def _range(runs: Sequence[dict[str, Any]], key: str, form: str) -> str:
     show: Callable[[float], str] = lambda value: format(value, form)  # noqa: E731
     values = [each[key] for each in runs]
     return f"{show(min(values))} to {show(max(values))}"
+
+
+if __name__ == "__main__":
+    write_readme(Path("README.md"), json.loads(Path(sys.argv[1]).read_text("utf-8")))

@@ -85,7 +85,7 @@ async def run_worker(settings: Settings, bundle: Bundle) -> None:
         if app is None:
             logger.info("stopped before it started")
             return
-        # What is loaded stays: no garbage collection need walk it again, which takes 50 ms.
+        # What is loaded stays: no garbage collection need walk it again.
         gc.freeze()
         try:
             await _run(app, stop)
