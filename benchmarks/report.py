@@ -54,9 +54,9 @@ def to_readme(found: dict[str, Any]) -> str:
     rows.sort(key=lambda row: -float(row[1].replace(",", "")))
     head = ("", "events/s", "CPU, µs an event", f"p50 / p99 at {_SHOWN_PER_S:,}/s, ms")
     return (
-        f"{found['broker']} on {machine['cores']} cores of {machine['processor']}, shared by broker, "
-        f"store, load and contestant; load average before {machine['load_before']:.1f}; medians "
-        f"of {found['plan']['repetitions']} repetitions in turn.\n\n" + _table(head, rows)
+        f"{found['broker']} on {machine['cores']} cores of {machine['processor']}, shared by "
+        f"broker, store, load and contestant; load average before {machine['load_before']:.1f}; "
+        f"medians of {found['plan']['repetitions']} repetitions in turn.\n\n" + _table(head, rows)
     )
 
 
