@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 #: Where the model of the benchmark is kept between runs.
 MODEL = ROOT / "runs" / "bench-bundle"
 #: Python of the environment that holds Quix Streams, unless it is made here.
-QUIX_VARIABLE = "RISKSTREAM_BENCH_QUIX"
+QUIX_VARIABLE = "BENCH_QUIX_PYTHON"
 _QUIX_FOLDER = ROOT / ".venv-quix"
 
 

@@ -14,9 +14,9 @@ from streams.alignment import Alignment
 from streams.batch import Batch
 from streams.lane import Lane, Outcome
 from streams.metrics import Metrics
-from streams.processor import _moved
+from streams.processor import _as_coming
 from streams.retries import Interrupted, Retries
-from streams.store.base import PartitionWrite, WriteOutcome
+from streams.store.base import PartitionWrite, WriteOutcome, moved_from
 from streams.store.hot import HotStates, HotStore
 from streams.store.memory.store import MemoryStore
 from tests.streams.test_lane import START, TOPIC, Noting, Times, poll_of
@@ -77,7 +77,7 @@ class Chaining:
         coming = {} if ahead is None else ahead.states
         found = await self.store.read({each: ["a"] for each in batch.positions})
         # As the processor does: nothing is made of states that are not of the position known.
-        moved = _moved(found.positions, stored, {} if ahead is None else ahead.stored)
+        moved = moved_from(stored, _as_coming(found.positions, stored, ahead))
         states = {}
         for partition in batch.positions.keys() - {each.partition for each in moved}:
             offsets = [each.offset for each in batch.records if each.partition == partition]
@@ -160,7 +160,6 @@ def test_every_state_is_made_of_all_records_before_its_position(
                 await worker.behind.write(
                     [PartitionWrite(partition, here or None, here + 3, {"a": state})]
                 )
-                worker.at[partition] = max(worker.at[partition], here)
         await worker.end()
         for partition, kept_one in worker.behind._partitions.items():
             offsets = range(kept_one.position or 0)
