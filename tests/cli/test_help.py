@@ -55,7 +55,7 @@ def test_no_line_of_help_is_broken_in_a_terminal_of_80_columns(words: tuple[str,
     assert [line for line in lines if len(line) > NARROWEST] == []
 
 
-@pytest.mark.parametrize("words", [("train",), ("evaluate",)], ids=" ".join)
+@pytest.mark.parametrize("words", [("train",), ("search",), ("evaluate",)], ids=" ".join)
 def test_help_names_the_extra(words: tuple[str, ...], tmp_path: Path) -> None:
     assert "riskstream[train]" in invoke(*words, "--help", cwd=tmp_path).stdout
 

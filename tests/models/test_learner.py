@@ -13,6 +13,7 @@ from engine.errors import ConfigError
 from models.data import by_account, walks
 from models.learner import Learner, drop_columns, validation_logits
 from models.objective import weighted_loss
+from models.processes import joined
 from models.schedule import learning_rate_at, momentum_at
 from tests.models.learning import History, learner_of, small_history, weights
 from tests.models.tools import train_config
@@ -214,3 +215,18 @@ def test_a_walk_goes_over_every_event_once_and_in_order() -> None:
 def test_a_setting_out_of_range_is_named(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"{name} must be .*, however: {value}"):
         train_config(**{name: value})
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_a_gpu_learns_what_the_cpu_learns(precision: str, history: History) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU, and a PyTorch that is built for CUDA")
+    settings = {"epochs": 2, "windows": 64}
+    on_cpu = learner_of(history, precision="float32", **settings)
+    with joined("cuda") as processes:
+        on_gpu = learner_of(history, processes, precision=precision, **settings)
+        assert on_gpu.epoch() == pytest.approx(on_cpu.epoch(), rel=0.02)
+        found = on_gpu.validation_logits()
+    np.testing.assert_allclose(found, on_cpu.validation_logits(), atol=0.2)
+    assert on_gpu.precision.name == ("float32" if precision == "float32" else "bfloat16")
