@@ -3,7 +3,7 @@
 By Optuna (Akiba et al., 2019, arXiv:1907.10902): a tree-structured Parzen estimator proposes
 settings, trials that fall behind the others' median are ended early, and every trial is kept in a
 SQLite file, from which an interrupted search goes on. The pack's own settings are tried first, so
-what is found is never worse on the validation period.
+far as they lie in the space.
 """
 
 from __future__ import annotations
