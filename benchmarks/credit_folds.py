@@ -39,7 +39,7 @@ from export.bundle import export_bundle
 from models.config import Part, TrainConfig, load_train_config
 from models.data import account_hashes, by_account, feature_table
 from models.packs.code import load_code
-from models.packs.credit.figures import CreditFigures
+from models.packs.credit.figures import CreditFigures, least_calibration_error
 from models.packs.credit.prepare import TARGET, statements
 from models.packs.credit.report import fold_table, report, stability_between
 from models.packs.registry import load_schema, pack_folder
@@ -295,14 +295,23 @@ def write(
     seen, rows = histories_table(parts)
     mine = [part.scores[part.judged & ~_teaching(part) & ~np.isnan(part.labels)] for part in parts]
     psi = stability_between([each.astype(np.float64) for each in mine])
-    told.page.section("Five folds", table=fold_table(models))
+    least = [least_calibration_error(each.astype(np.float64)) for each in mine]
+    told.page.section(
+        "Five folds",
+        table=fold_table(models),
+        text=(
+            f"Of so few clients, true probabilities would have a calibration error of "
+            f"{np.mean(least):.4f} by chance; all folds together have "
+            f"{told.figures['calibration_error']:.4f}."
+        ),
+    )
     told.page.section(
         "Stability",
         text=f"The largest population stability index between two folds' scores is {psi:.4f}.",
     )
     told.page.section("How much was seen", table=seen)
     said = {name: [each.to_dict() for each in folds] for name, folds in models.items()}
-    every = {**told.figures, "folds": said, "psi": psi, "seen": rows}
+    every = {**told.figures, "folds": said, "psi": psi, "seen": rows, "least_error": least}
     (folder / "figures.json").write_bytes(orjson.dumps(every, option=orjson.OPT_INDENT_2))
     (folder / "report.html").write_text(told.html(), encoding="utf-8")
     print_page(told.page, out)

@@ -11,7 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.errors import HistoryError
-from models.packs.credit.figures import CreditFigures, calibration_error, deciles, stability
+from models.packs.credit.figures import (
+    CreditFigures,
+    calibration_error,
+    deciles,
+    least_calibration_error,
+    stability,
+)
 from models.packs.credit.prepare import statements
 
 pytest.importorskip("torch")
@@ -148,6 +154,9 @@ def test_true_probabilities_are_calibrated_rank_and_stay() -> None:
     scores = rng.beta(1, 4, 40_000)
     default = rng.random(40_000) < scores
     assert calibration_error(scores, default) < 0.006
+    assert (
+        least_calibration_error(scores, draws=5) < 0.006 < least_calibration_error(scores[:500], 5)
+    )
     assert calibration_error(np.minimum(scores + 0.2, 1.0), default) > 0.15
     table = deciles(scores, default)
     assert [each.clients for each in table] == [4_000] * 10

@@ -78,6 +78,16 @@ def calibration_error(scores: Floats, default: Bools, bins: int = _BINS) -> floa
     return float(np.abs(away).sum() / len(scores))
 
 
+def least_calibration_error(scores: Floats, draws: int = 200) -> float:
+    """Return the mean calibration error of outcomes that are drawn with these probabilities.
+
+    It is what chance alone leaves of true probabilities, of so few clients.
+    """
+    rng = np.random.default_rng(0)
+    found = [calibration_error(scores, rng.random(len(scores)) < scores) for _ in range(draws)]
+    return float(np.mean(found))
+
+
 @dataclass(frozen=True, slots=True)
 class Decile:
     """A tenth of the clients, by their score: ``first`` the riskiest is 1.

@@ -31,6 +31,9 @@ _FIGURES = (
 )
 
 
+_DETAILS = ("clients", "defaults", "mean_score", "calibration_error")
+
+
 def report(scored: ScoredHistory) -> Report:
     """Judge the statements whose outcome is known: the last of each client.
 
@@ -222,7 +225,10 @@ def _fairness(page: Page, groups: Sequence[Mapping[str, Any]]) -> None:
     columns: list[Column | str | tuple[str, str]] = [
         "attribute",
         "group",
-        *((name.replace("_", " "), kind) for name, kind in _FIGURES),
+        *(
+            Column(name.replace("_", " "), Kind(kind), is_detail=name in _DETAILS)
+            for name, kind in _FIGURES
+        ),
         ("approved", "share"),
     ]
     text = (

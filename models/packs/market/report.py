@@ -135,15 +135,15 @@ def _quantiles(page: Page, summary: Summary) -> None:
 def _coverage(page: Page, securities: Sequence[SecurityFigures], summary: Summary) -> None:
     columns: list[Column | str | tuple[str, str]] = [
         "security",
-        ("days", "count"),
+        Column("days", Kind.COUNT, is_detail=True),
         ("loss at 1 %", "number"),
         ("loss at 5 %", "number"),
         ("below 1 %", "share"),
         ("below 5 %", "share"),
         ("Kupiec 1 %", "score"),
         ("Kupiec 5 %", "score"),
-        ("Christoffersen 1 %", "score"),
-        ("Christoffersen 5 %", "score"),
+        Column("Christoffersen 1 %", Kind.SCORE, is_detail=True),
+        Column("Christoffersen 5 %", Kind.SCORE, is_detail=True),
     ]
     rows: list[Sequence[Any]] = [
         (
