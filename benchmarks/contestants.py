@@ -15,18 +15,12 @@ from typing import Any, Self
 
 import orjson
 
+from benchmarks.names import DEFAULT, ECHO, FAUST, QUIX, RISKSTREAM
 from benchmarks.setup import ROOT, Bench
 from streams.embedded.processes import HOST, choose_port
 from streams.embedded.worker import to_toml
 
 _STEP = re.compile(r'^riskstream_step_seconds_sum\{step="(\w+)"\} (\S+)$', re.MULTILINE)
-
-RISKSTREAM = "riskstream"
-#: With the bundle that comes with it: buckets of terminals and accounts, labels, alerts, reasons.
-DEFAULT = "riskstream, default bundle"
-ECHO = "echo"
-FAUST = "faust tutorial"
-QUIX = "quix streams"
 
 
 @dataclass(frozen=True)

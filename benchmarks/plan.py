@@ -12,18 +12,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks import growth
-from benchmarks.contestants import (
-    DEFAULT,
-    ECHO,
-    FAUST,
-    QUIX,
-    RISKSTREAM,
-    Contestant,
-    batch_loop,
-    contestants,
-    variant,
-)
+from benchmarks.contestants import Contestant, batch_loop, contestants, variant
 from benchmarks.flat import run_flat
+from benchmarks.names import DEFAULT, ECHO, FAUST, QUIX, RISKSTREAM
 from benchmarks.paced import RATES, run_paced
 from benchmarks.setup import Bench, quix_python
 from benchmarks.traffic import expected, payments, publish
@@ -59,7 +50,7 @@ class Plan:
     batches: tuple[int, ...] = (256, 1_024, 4_096)
     repetitions: int = 3
     limit_s: float = 12.0
-    seconds: float = 10.0
+    seconds: float = 8.0
     device: str = "cpu"
     variants: tuple[str, ...] = ()
     most_accounts: int = 1_000_000

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.contestants import RISKSTREAM
+from benchmarks.names import RISKSTREAM
 
 Row = Sequence[str]
 

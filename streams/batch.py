@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -63,17 +64,17 @@ class Batch(Generic[ContentT]):
     @cached_property
     def partitions(self) -> NDArray[np.int64]:
         """The partition of each record; int64 ``[n]``."""
-        return self._each(lambda record: record.partition)
+        return self._each("partition")
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """The offset of each record; int64 ``[n]``."""
-        return self._each(lambda record: record.offset)
+        return self._each("offset")
 
     @cached_property
     def published_ms(self) -> NDArray[np.int64]:
         """When each record was published, in ms since 1970; int64 ``[n]``."""
-        return self._each(lambda record: record.timestamp)
+        return self._each("timestamp")
 
     @cached_property
     def firsts(self) -> dict[int, int]:
@@ -149,8 +150,9 @@ class Batch(Generic[ContentT]):
             type(contents[0]).joined(contents, [len(each) for each in parts]),
         )
 
-    def _each(self, get: Callable[[ConsumerRecord], int]) -> NDArray[np.int64]:
-        return np.fromiter(map(get, self.records), dtype=np.int64, count=len(self.records))
+    def _each(self, name: str) -> NDArray[np.int64]:
+        found = map(attrgetter(name), self.records)
+        return np.fromiter(found, dtype=np.int64, count=len(self.records))
 
 
 def grouped(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import report
 from engine.buckets import record
 from engine.columns import Reason
 from engine.knowledge import check_fields
@@ -151,3 +152,11 @@ def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
     for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), target
+
+
+def test_the_table_of_the_benchmark_is_that_of_the_run_that_is_kept() -> None:
+    found = json.loads((ROOT / "docs/benchmark/benchmark.json").read_text(encoding="utf-8"))
+    shown = README.split(report.BEGIN)[1].split(report.END)[0].strip()
+    assert shown == report.to_readme(found)
+    kept = (ROOT / "docs/benchmark/benchmark.md").read_text(encoding="utf-8")
+    assert kept == report.to_markdown(found)
