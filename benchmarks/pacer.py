@@ -138,6 +138,8 @@ def measure(generator: Generator, reader: Reader, rate: float, seconds: float, p
     latencies = [
         reader.found[names[at]] - times[at, 0] for at in counted if names[at] in reader.found
     ]
+    if not latencies:
+        raise SystemExit(f"none of {len(counted):,} events at {rate:g}/s had a score in time")
     p50, p99, p999 = np.percentile(np.array(latencies) * 1000, [50, 99, 99.9]).tolist()
     span_s = times[-1, 0] - times[warm, 0]
     return Paced(

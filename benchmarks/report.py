@@ -55,8 +55,9 @@ def to_readme(found: dict[str, Any]) -> str:
     head = ("", "events/s", "CPU, µs an event", f"p50 / p99 at {_SHOWN_PER_S:,}/s, ms")
     return (
         f"{found['broker']} on {machine['cores']} cores of {machine['processor']}, shared by "
-        f"broker, store, load and contestant; load average before {machine['load_before']:.1f}; "
-        f"medians of {found['plan']['repetitions']} repetitions in turn.\n\n" + _table(head, rows)
+        f"broker, store, load and contestant; load average before {machine['load_before']:.1f}"
+        f"{_busy(machine)}; medians of {found['plan']['repetitions']} repetitions in turn.\n\n"
+        + _table(head, rows)
     )
 
 
@@ -74,10 +75,16 @@ def _head(found: dict[str, Any]) -> str:
         "# Benchmark\n\n"
         f"{found['broker']}, {machine['cores']} cores ({machine['processor']}, "
         f"{machine['memory_gb']:g} GB) shared by broker, store, load and contestant; load average "
-        f"before {machine['load_before']:.1f}; Python {machine['python']}, "
+        f"before {machine['load_before']:.1f}{_busy(machine)}; Python {machine['python']}, "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + f". Taken in {found['took_s'] / 60:.0f} minutes."
     )
+
+
+def _busy(machine: dict[str, Any]) -> str:
+    """Return a warning where others wanted the machine too."""
+    is_busy = machine["load_before"] > machine["cores"] / 2
+    return " (other work was running: compare the rows, not with elsewhere)" if is_busy else ""
 
 
 def _flat(runs: dict[str, list[dict[str, Any]]], plan: dict[str, Any]) -> str:
