@@ -16,7 +16,7 @@ which has lost its partition cannot write an older one over its successor's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -43,6 +43,7 @@ class LabelProcessor:
         outbox: where dead letters go.
         retries: how steps wait for servers.
         metrics: what is told of it.
+        has_lost_writes: whether the store lost its last writes, of events or of labels.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class LabelProcessor:
         outbox: Outbox,
         retries: Retries,
         metrics: Metrics,
+        has_lost_writes: Callable[[], Awaitable[bool]],
     ) -> None:
+        self._has_lost_writes = has_lost_writes
         self._topics = topics
         self._reader = reader
         self._store = store
@@ -81,6 +84,9 @@ class LabelProcessor:
         """Take a batch through all steps."""
         found = await self._find(batch.content)
         topic = self._topics.labels
+        # Positions last: they tell of a store that lost events before these were looked for.
+        if await self._retries.until_done("read", self._has_lost_writes):
+            return [WriteOutcome(each, WriteKind.BEHIND, None) for each in batch.positions]
         taken = await self._outbox.publish(topic, batch.positions, self._results(batch, found))
         mine = {each: at for each, at in batch.positions.items() if each not in taken}
 

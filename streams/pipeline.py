@@ -81,9 +81,19 @@ class Pipeline:
         }
         if reader.is_needed:
             labels = LabelProcessor(
-                topics, reader, stores.labels, shared, outbox, self.retries, metrics
+                topics,
+                reader,
+                stores.labels,
+                shared,
+                outbox,
+                self.retries,
+                metrics,
+                self._has_lost_writes,
             )
             self.lanes[topics.labels] = self._lane(settings, topics.labels, stores.labels, labels)
+
+    async def _has_lost_writes(self) -> bool:
+        return any([await lane.behind() for lane in self.lanes.values()])
 
     async def ping_store(self) -> None:
         """Return if the state store answers. Raises :class:`StoreUnavailable`."""

@@ -34,6 +34,8 @@ class Retries:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._interrupted = False
+        #: What steps wait for: each step's last error.
+        self.troubles: dict[str, str] = {}
 
     def interrupt(self) -> None:
         """Give up a step that waits for a server, and every one that would, until allowed again."""
@@ -54,15 +56,20 @@ class Retries:
             self._metrics.retries.labels(step).inc()
             if state.attempt_number % _TRIES_A_LINE == 1 and state.outcome is not None:
                 logger.warning("%s; trying again", state.outcome.exception())
+            if state.outcome is not None:
+                self.troubles[step] = str(state.outcome.exception())
             if self._interrupted:
                 raise Interrupted(f"{step} was given up: the server is away, the partitions leave")
 
-        async for attempt in AsyncRetrying(
-            wait=wait_exponential(multiplier=0.05, max=1),
-            retry=retry_if_exception_type(Unavailable),
-            before_sleep=waiting,
-            reraise=True,
-        ):
-            with attempt:
-                result = await action()
+        try:
+            async for attempt in AsyncRetrying(
+                wait=wait_exponential(multiplier=0.05, max=1),
+                retry=retry_if_exception_type(Unavailable),
+                before_sleep=waiting,
+                reraise=True,
+            ):
+                with attempt:
+                    result = await action()
+        finally:
+            self.troubles.pop(step, None)
         return result

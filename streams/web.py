@@ -26,10 +26,11 @@ def add_pages(app: RiskApp) -> None:
         return view.json({"status": "ok"})
 
     async def readyz(view: View, request: Request) -> Response:
-        """Whether events are being scored: broker, state and model, each named."""
+        """Whether events are being scored: broker, state, work and model, each named."""
         checks = {
             "broker": await _check(lambda: _broker(app)),
             "state": await _check(app.pipeline.ping_store),
+            "work": await _check(lambda: _work(app)),
             "model": {"ok": True, **_model(app)},
         }
         ready = all(check["ok"] for check in checks.values())
@@ -71,6 +72,12 @@ async def _broker(app: RiskApp) -> dict[str, Any]:
     transactions = app.settings.topics.transactions
     mine = [tp.partition for tp in app.batches.assignment() if tp.topic == transactions]
     return {"partitions": sorted(mine)}
+
+
+async def _work(app: RiskApp) -> None:
+    """Raise where a step waits for a server that answers, but does not do what it is asked for."""
+    for step, trouble in app.pipeline.retries.troubles.items():
+        raise Unavailable(f"{step} is tried again: {trouble}")
 
 
 def _model(app: RiskApp) -> dict[str, Any]:
