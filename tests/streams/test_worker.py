@@ -42,9 +42,10 @@ async def test_pages_tell_of_broker_state_model_and_events(
     assert orjson.loads(page(worker, "/healthz")) == {"status": "ok"}
     ready = orjson.loads(page(worker, "/readyz"))
     assert ready["status"] == "ready"
-    assert {name: ready[name]["ok"] for name in ("broker", "state", "model")} == {
+    assert {name: ready[name]["ok"] for name in ("broker", "state", "work", "model")} == {
         "broker": True,
         "state": True,
+        "work": True,
         "model": True,
     }
     assert ready["broker"]["partitions"] == [0, 1, 2, 3]
