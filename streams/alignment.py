@@ -21,6 +21,9 @@ Place = tuple[str, int]
 #: A clock is told again after so long.
 _REPEAT_MS = 500
 
+#: What was said longer ago says nothing of the present: its worker may be dead, and records come.
+_FRESH_MS = 2_000
+
 #: Records no older than this are of the present.
 _LIVE_MS = 3_600_000
 
@@ -287,7 +290,8 @@ class Alignment:
         return Clock(reached, quiet_ms, now_ms() if quiet_ms is None else self._polled_ms[place])
 
     def _is_idle(self, clock: Clock) -> bool:
-        return clock.is_idle(self._busy_ms, self._idle_ms)
+        is_fresh = now_ms() - clock.said_ms <= max(_FRESH_MS, self._idle_ms)
+        return is_fresh and clock.is_idle(self._busy_ms, self._idle_ms)
 
     def _note_activity(self) -> None:
         """Note that records came, wait or were processed somewhere."""

@@ -252,12 +252,33 @@ def test_other_workers_hold_until_they_are_stale(make: Make, clock: Time) -> Non
     mine = make(A)
     mine.hold(A, START + DAY_MS)
     clock.s += 3_600
-    mine.hear({B: said(clock, START), C: said(clock, 1, is_idle=True)})
+    last = said(clock, START)
+    mine.hear({B: last, C: said(clock, 1, is_idle=True)})
     assert mine.limit("events") == START + GRACE_MS + 1
     clock.s += 59
+    mine.hear({B: last, C: said(clock, 1, is_idle=True)})
     assert mine.limit("events") == START + GRACE_MS + 1
     clock.s += 2
+    mine.hear({B: last, C: said(clock, 1, is_idle=True)})
     assert mine.limit("events") > START + DAY_MS
+
+
+def test_one_that_was_idle_holds_once_its_worker_says_no_more(make: Make, clock: Time) -> None:
+    # Its worker may have died, and records may have come that nobody has read.
+    mine = make(A)
+    mine.hear({B: said(clock, START, is_idle=True)})
+    for _ in range(3):
+        clock.s += 0.9
+        mine.arrived(A)
+        mine.hear({B: Clock(START, 0, clock.time_ns() // 1_000_000)})
+    mine.processed(A, START + 10 * DAY_MS)
+    mine.hold(A, START + 10 * DAY_MS)
+    assert mine.limit("events") > START + 9 * DAY_MS
+    clock.s += 2.1
+    mine.arrived(A)
+    assert mine.limit("events") < START + 2 * DAY_MS
+    clock.s += 60
+    assert mine.limit("events") > START + 9 * DAY_MS
 
 
 def test_who_starts_waits_for_those_that_may_be_starting_too(make: Make, clock: Time) -> None:
