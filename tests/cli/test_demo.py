@@ -153,7 +153,8 @@ def alert(at: int) -> dict[str, object]:
 @pytest.mark.parametrize("height", [12, 15, 24, 40, 200])
 @pytest.mark.parametrize("width", [80, 100, 200])
 def test_the_view_fits_into_terminals(width: int, height: int) -> None:
-    state = DemoState(1_000, scored=500, alerts=50, live=True, event_time_ms=1_533_686_400_000)
+    state = DemoState(1_000, "payments", scored=500, alerts=50, live=True)
+    state.event_time_ms = 1_533_686_400_000
     state.decisions = Counter(approve=440, review=50, decline=10)
     state.newest = deque(alert(at) for at in range(49, -1, -1))
     state.latencies_ms = [10, 20, 30]
