@@ -110,7 +110,7 @@ def prepare(
 
     [bold]Examples[/bold]
 
-      riskstream data prepare credit taiwan.parquet --training -o statements.parquet
+      riskstream data prepare credit raw.parquet --training -o months.parquet
 
       riskstream data prepare market closes.parquet -o bars.parquet
     """

@@ -89,8 +89,8 @@ def evaluate(
     Needs the extra riskstream\[train]. Cards with a fraud from 14 days before
     --from on are left out from 8 days after it, as the Fraud Detection Handbook's
     protocol has it. Each score knows the labels that were known at its event.
-    Costs that are not given are those of the bundle's training. Where the bundle's
-    pack has a report of its own, such as credit, that one is given.
+    Costs that are not given are those of the bundle's training. Where the pack
+    has a report of its own, as credit and market have, that one is given.
 
     [bold]Examples[/bold]
 
