@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -24,6 +24,31 @@ DELAY = timedelta(days=2)
 _DAYS = 20
 _RECEIVED_MS = 1 << 42
 _CHUNK = 2_000
+_STEP_MS = 3_600_000
+
+
+@dataclass(frozen=True)
+class Step:
+    """Labels as they become known, and the events of the same time."""
+
+    labels: list[Sent]
+    events: list[Sent]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of the history, in steps: what is published at once is close in time.
+
+    Where labels of days are published before the events of those days, and the events pause for
+    longer than ``alignment.idle_s``, the labels are taken first, as is documented.
+    """
+
+    steps: list[Step]
+
+    @property
+    def events(self) -> int:
+        """How many events it has."""
+        return sum(len(each.events) for each in self.steps)
 
 
 @dataclass(frozen=True)
@@ -66,21 +91,26 @@ class History:
         """Which events are frauds; bool ``[events]``."""
         return np.random.default_rng([self.seed, 2]).random(self.events) < 0.1
 
-    def slices(self, pieces: int) -> Iterator[tuple[list[Sent], list[Sent]]]:
-        """Yield the history in pieces: the labels that become known, then the events.
+    def slices(self, pieces: int) -> Iterator[Piece]:
+        """Yield the history in pieces, each in steps of at most an hour.
 
         Labels of the last events, which become known after all events, are left out.
         """
-        edges = np.linspace(0, self.events, pieces + 1).astype(int).tolist()
+        hours = (self.times_ms - self.times_ms[0]) // _STEP_MS
+        begins = np.flatnonzero(np.diff(hours)) + 1
+        edges = np.linspace(0, self.events, pieces + 1).astype(int)
         known = self.times_ms + round(DELAY.total_seconds() * 1000)
-        labelled = 0
-        for start, stop in pairwise(edges):
-            until = int(np.searchsorted(known, self.times_ms[stop - 1], side="right"))
-            yield (
-                [self._label(at, int(known[at])) for at in range(labelled, until)],
-                [self._event(at) for at in range(start, stop)],
-            )
-            labelled = until
+        for start, stop in pairwise(edges.tolist()):
+            inner = begins[(begins > start) & (begins < stop)].tolist()
+            steps = pairwise([start, *inner, stop])
+            yield Piece([self._step(begin, end, known) for begin, end in steps])
+
+    def _step(self, start: int, stop: int, known: NDArray[np.int64]) -> Step:
+        """Return these events, and the labels that became known since the ones before them."""
+        since = self.times_ms[start - 1] if start else -1
+        first, end = np.searchsorted(known, [since, self.times_ms[stop - 1]], side="right")
+        labels = [self._label(at, int(known[at])) for at in range(int(first), int(end))]
+        return Step(labels, [self._event(at) for at in range(start, stop)])
 
     def _event(self, at: int) -> Sent:
         value = self.values[at]
@@ -134,10 +164,3 @@ def bundle_at(folder: Path | str) -> Bundle:
 def _text(time_ms: int) -> str:
     moment = START + timedelta(milliseconds=time_ms - round(START.timestamp()) * 1000)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def all_of(pieces: Sequence[tuple[list[Sent], list[Sent]]]) -> tuple[list[Sent], list[Sent]]:
-    """Return all labels and all events of pieces."""
-    return [each for piece in pieces for each in piece[0]], [
-        each for piece in pieces for each in piece[1]
-    ]

@@ -26,8 +26,8 @@ async def kills(world: World) -> None:
         await world.feed(piece)
         if at == strikes:
             break
-        before = world.fed - len(piece[1])
-        wanted = before + round(len(piece[1]) * world.rng.random())
+        before = world.fed - piece.events
+        wanted = before + round(piece.events * world.rng.random())
         await world.observer.until(wanted, 180)
         action, place = world.rng.choice(ACTIONS), world.rng.randrange(2)
         await strike(world, place, action)

@@ -23,7 +23,7 @@ from streams.embedded.valkey import EmbeddedValkey
 from streams.embedded.worker import EmbeddedWorker
 from streams.kafka import ensure_topics
 from streams.publisher import partition_of
-from tests.chaos.history import History, Truth, truth_of
+from tests.chaos.history import History, Piece, Truth, truth_of
 from tests.chaos.observer import Observer
 from tests.chaos.proxy import SlowProxy
 from tests.streams.harness import LARGEST, Stream
@@ -185,15 +185,15 @@ class World:
                 raise TimeoutError(f"the workers share {owned}; {self.stream.log_tail()}")
             await asyncio.sleep(0.1)
 
-    async def feed(self, piece: tuple[list[Sent], list[Sent]]) -> None:
-        """Publish the labels of a piece of the history, then its events."""
-        labels, events = piece
+    async def feed(self, piece: Piece) -> None:
+        """Publish a piece of the history: of each step the labels, then the events."""
         topics = self.stream.settings.topics
-        await self._send(topics.labels, labels)
-        await self._send(topics.transactions, events)
-        self.fed += len(events)
-        self.sent["events"] += len(events)
-        self.sent["labels"] += len(labels)
+        for step in piece.steps:
+            await self._send(topics.labels, step.labels)
+            await self._send(topics.transactions, step.events)
+            self.fed += len(step.events)
+            self.sent["events"] += len(step.events)
+            self.sent["labels"] += len(step.labels)
 
     async def scored(self, share: float = 1.0, within_s: float = 120.0) -> None:
         """Wait until a share of what was fed last, or all that was fed, is scored."""
