@@ -38,7 +38,7 @@ def test_everything_is_scored_on_servers_of_its_own_and_nothing_is_left_running(
     done = riskstream(
         *("demo", "--json", "--rate", "20000", "--dir", "X"),
         cwd=tmp_path,
-        timeout_s=200,
+        timeout_s=280,
         RISKSTREAM_BROKER__BOOTSTRAP=f"127.0.0.1:{choose_port(None)}",
         RISKSTREAM_BROKER__CONNECT_TIMEOUT_S="0.5",
         RISKSTREAM_STATE__URL=f"redis://127.0.0.1:{choose_port(None)}/0",
