@@ -16,10 +16,10 @@ demo: $(VENV)/.serving  ## watch card payments being scored, on this machine
 	$(BIN)/riskstream demo
 
 test: $(VENV)/.development  ## run the tests; those on Apache Kafka need KAFKA_HOME, KAFKA_BOOTSTRAP or Docker
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.development  ## run the tests that take minutes
-	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: lint types imports test  ## everything that CI checks
 
