@@ -6,6 +6,7 @@ its gradient to those of the others, so that all take the same step.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -79,6 +80,9 @@ def joined(device: str = "auto") -> Iterator[Processes]:
     if size == 1:
         yield Processes(device=own)
         return
+    # Optimisers import this at their first step. Imported while a group is open, it keeps the
+    # group's threads alive until the interpreter ends, and one of them may then abort the process.
+    importlib.import_module("torch._dynamo")
     dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
     try:
         yield Processes(dist.get_rank(), size, own)
