@@ -242,7 +242,7 @@ class RiskApp(faust.App):
         async with lane.lock:
             await self._attempt(lane, action(is_left))
         if lane.flight is not None:
-            self._follow_later(lane, lane.flight)
+            lane.flight.add_done_callback(lambda flight: self._follow_later(lane, flight))
         if self.pipeline.alignment.is_on and self.pipeline.alignment.news():
             self._has_news.set()
 
@@ -259,16 +259,11 @@ class RiskApp(faust.App):
             self.fail(error)
 
     def _follow_later(self, lane: Lane[Any], flight: asyncio.Task[Any]) -> None:
-        """Follow what comes of a batch once it has had its effect, unless the next one does."""
-
-        async def follow() -> None:
-            await asyncio.wait((flight,))
-            if lane.flight is flight:
-                await self._go_on(lane, lane.advance)
-
-        following = asyncio.create_task(follow())
-        self._following.add(following)
-        following.add_done_callback(self._following.discard)
+        """Follow what comes of a batch that has had its effect, unless the next one does."""
+        if lane.flight is flight and not lane.lock.locked():
+            following = asyncio.create_task(self._go_on(lane, lane.advance))
+            self._following.add(following)
+            following.add_done_callback(self._following.discard)
 
     async def _follow(self, lane: Lane[Any], outcome: Outcome) -> None:
         # Told by Faust, an offset could be told after a later one of a transaction.

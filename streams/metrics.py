@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,28 @@ class BatchHistogram(Collector):
         counts = np.cumsum(self._counts).tolist()
         buckets = list(zip(bounds, counts, strict=True))
         yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum)
+
+
+class Timed:
+    """A block whose time is observed, unless it fails."""
+
+    __slots__ = ("_began_s", "_histogram")
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._began_s = 0.0
+
+    def __enter__(self) -> None:
+        self._began_s = time.perf_counter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._histogram.observe(time.perf_counter() - self._began_s)
 
 
 class Metrics:
@@ -101,8 +123,7 @@ class Metrics:
             buckets=_STEP_S,
             registry=registry,
         )
-        for step in STEPS:
-            self.step.labels(step)
+        self._steps = {step: self.step.labels(step) for step in STEPS}
 
     def _place_partitions(self) -> None:
         self.lag = self._gauge("lag_events", "Events of the partition not yet scored")
@@ -124,12 +145,9 @@ class Metrics:
         names = [*labels, "partition"]
         return Gauge(f"riskstream_{name}", documentation, names, registry=self.registry)
 
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Observe how long a step takes."""
-        start = time.perf_counter()
-        yield
-        self.step.labels(step).observe(time.perf_counter() - start)
+    def timed(self, step: str) -> Timed:
+        """Observe how long a step takes, unless it fails."""
+        return Timed(self._steps[step])
 
     def set_model(self, manifest: Manifest, digest: str, device: str) -> None:
         """Say which model runs."""

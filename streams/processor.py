@@ -48,6 +48,9 @@ from streams.store.base import (
     moved_from,
 )
 
+#: From so many events on a batch is scored in a thread: fewer are, before one would be at work.
+_IN_THREAD = 128
+
 
 class _Read(NamedTuple):
     """What is known before a batch of ``n`` events.
@@ -187,7 +190,8 @@ class Processor:
             rest = await self.begin(batch.part(here), stored, ahead) if here.any() else None
             return Begun(self, stored, moved, rest)
         with timed("score"):
-            scored = await self._score(batch.content.columns, found, in_thread=ahead is not None)
+            in_thread = ahead is not None and len(batch) >= _IN_THREAD
+            scored = await self._score(batch.content.columns, found, in_thread=in_thread)
             decoded, scored = set_aside(batch.content, scored)
         with timed("encode"):
             is_new = self._is_new(batch)

@@ -51,6 +51,21 @@ class Retries:
         Raises:
             Interrupted: the step was given up.
         """
+        try:
+            return await action()
+        except Unavailable as error:
+            return await self._until_done(step, action, error)
+
+    async def _until_done(
+        self, step: str, action: Callable[[], Awaitable[_T]], first: Unavailable
+    ) -> _T:
+        """Go on after a first try that failed."""
+        failed = [first]
+
+        async def again() -> _T:
+            if failed:
+                raise failed.pop()
+            return await action()
 
         def waiting(state: RetryCallState) -> None:
             self._metrics.retries.labels(step).inc()
@@ -69,7 +84,7 @@ class Retries:
                 reraise=True,
             ):
                 with attempt:
-                    result = await action()
+                    result = await again()
         finally:
             self.troubles.pop(step, None)
         return result

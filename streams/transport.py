@@ -10,21 +10,23 @@ It is chosen by the broker address ``riskstream://host:port``.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import ConsumerRecord
 from aiokafka.errors import IllegalStateError, KafkaError
-from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
+from mode import Service
+from mode.types import ServiceT
 from mode.utils.futures import notify
 
 from engine.errors import BrokerUnavailable
-from streams.loops import new_loop
+from streams.consumer import LoopConsumer
 from streams.ranges import Held
 
 #: How long to wait before looking again where every partition is held back, and how long a poll of
@@ -67,32 +69,6 @@ class Breaks(Protocol):
         """Return whether to take the records that begin at ``found``."""
 
 
-class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, with how it fetches as settings of the application."""
-
-    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = getattr(self.app, "fetch_max_wait_ms", 500)
-        if getattr(self.app, "reads_committed", False):
-            consumer._isolation_level = "read_committed"
-        note: str = getattr(self.app, "commit_note", "")
-        if note:
-            consumer.commit = _noting(consumer.commit, note)
-        return consumer
-
-
-def _noting(
-    commit: Callable[[Mapping[Any, Any]], Awaitable[None]], note: str
-) -> Callable[[Mapping[Any, Any]], Awaitable[None]]:
-    """Return a commit that writes a note beside each offset."""
-
-    async def noting(offsets: Mapping[Any, Any]) -> None:
-        noted = {tp: OffsetAndMetadata(each.offset, note) for tp, each in offsets.items()}
-        await commit(noted)
-
-    return noting
-
-
 class BatchConsumer(driver.Consumer):
     """A consumer whose messages are polls.
 
@@ -115,11 +91,12 @@ class BatchConsumer(driver.Consumer):
         self._rewinds: dict[TP, int] = {}
         self._next: dict[TP, int] = {}
         self._polled_epochs: Mapping[TP, int] = {}
-        #: Polls that have not been let go yet.
+        #: Polls that have not been let go yet, and what waits until they are.
         self._open: set[Poll] = set()
+        self._gate: asyncio.Future[None] | None = None
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
-        return BatchConsumerThread(self, loop=self.loop, thread_loop=new_loop(), beacon=self.beacon)
+        return LoopConsumer(self, loop=self.loop, beacon=self.beacon)
 
     def rewind(self, partition: TP, offset: int) -> None:
         """Read a partition from an offset on, from the next poll.
@@ -139,7 +116,7 @@ class BatchConsumer(driver.Consumer):
         else:
             starts = dict(await self.positions(self.assignment()))
         self._rewinds.clear()
-        self._open.clear()
+        self._let_go(*self._open)
         for partition, offset in starts.items():
             self.rewind(partition, offset)
         self.starts = starts
@@ -241,7 +218,7 @@ class BatchConsumer(driver.Consumer):
         if message.acked or not isinstance(cast(object, message.value), Poll):
             return False
         message.acked = True
-        self._open.discard(cast(Poll, message.value))
+        self._let_go(cast(Poll, message.value))
         self._unacked_messages.discard(message)
         notify(self._waiting_for_ack)
         return True
@@ -278,11 +255,37 @@ class BatchConsumer(driver.Consumer):
             self._done.pop(partition, None)
             self._next.pop(partition, None)
 
+    async def _drain_messages(self, fetcher: ServiceT) -> None:
+        """Poll until the fetcher is stopped: Faust's loop without what it does for each record."""
+        try:
+            while not (self.should_stop or cast(Service, fetcher).should_stop):
+                async for _, message in self.getmany(timeout=1.0):
+                    await self.callback(cast(Message, message))
+                await asyncio.sleep(0)
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+
+    def _let_go(self, *polls: Poll) -> None:
+        self._open.difference_update(polls)
+        if not self._open and self._gate is not None and not self._gate.done():
+            self._gate.set_result(None)
+
+    async def _last_let_go(self) -> None:
+        """Wait until the last polls were let go: what comes meanwhile comes with the next one."""
+        while self._open:
+            self._gate = asyncio.get_running_loop().create_future()
+            await self._gate
+
     async def _getmany(
         self,
         active_partitions: set[TP] | None,
         timeout: float,  # noqa: ASYNC109
     ) -> Mapping[TP, list[ConsumerRecord]]:
+        await self._last_let_go()
         try:
             while self._rewinds:
                 await self._apply_rewinds()
