@@ -42,6 +42,21 @@ class LoopConsumer(driver.AIOKafkaConsumerThread):
         """Call what elsewhere is called in the thread."""
         return await maybe_async(fun(*args, **kwargs))
 
+    def hold(self) -> None:
+        """Send no fetch until :meth:`fetch`; every partition must have been read to what is here.
+
+        The client fetches ahead, and what it has then is what the next poll brings: the first few
+        records that came, while more do. Fetched when it is polled, a stream that is calm comes in
+        fewer and larger batches, each a fetch.
+        """
+        consumer = self._ensure_consumer()
+        consumer.pause(*consumer.assignment())
+
+    def fetch(self) -> None:
+        """Send fetches again."""
+        consumer = self._ensure_consumer()
+        consumer.resume(*consumer.paused())
+
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = getattr(self.app, "fetch_max_wait_ms", 500)

@@ -33,6 +33,9 @@ from streams.ranges import Held
 #: the others may take where some are: meanwhile, what is let go is not polled.
 _HELD_BACK_S, _SOME_HELD_BACK_S = 0.005, 0.02
 
+#: After a poll of fewer records, the next fetch is sent when the next poll is wanted.
+_FEW = 256
+
 
 @dataclass(slots=True, eq=False)
 class Poll:
@@ -95,7 +98,9 @@ class BatchConsumer(driver.Consumer):
         self._open: set[Poll] = set()
         self._gate: asyncio.Future[None] | None = None
 
-    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+    _thread: LoopConsumer
+
+    def _new_consumer_thread(self) -> LoopConsumer:
         return LoopConsumer(self, loop=self.loop, beacon=self.beacon)
 
     def rewind(self, partition: TP, offset: int) -> None:
@@ -300,7 +305,10 @@ class BatchConsumer(driver.Consumer):
         if not wanted:
             await self.sleep(_HELD_BACK_S)
             return {}
+        self._thread.fetch()
         records = await super()._getmany(wanted, timeout)
+        if not self.held_back and 0 < sum(map(len, records.values())) < _FEW:
+            self._thread.hold()
         self._tell_quiet(wanted - records.keys())
         return {tp: batch for tp, batch in records.items() if await self._follows(tp, batch)}
 
