@@ -66,6 +66,8 @@ class StateLayout:
 
     fields: tuple[StateField, ...]
     writer: str = ""
+    #: The numpy record of one state: a sub-array for each data type.
+    record: np.dtype[Any] = field(init=False, compare=False, repr=False)
     sizes: dict[str, int] = field(init=False, compare=False)
     offsets: dict[str, int] = field(init=False, compare=False, repr=False)
 
@@ -79,13 +81,10 @@ class StateLayout:
             offsets[each.name] = totals[each.dtype]
             totals[each.dtype] += each.size
         sizes = {dtype: total for dtype, total in totals.items() if total}
+        record = np.dtype([(dtype, dtype, (size,)) for dtype, size in sizes.items()])
+        object.__setattr__(self, "record", record)
         object.__setattr__(self, "sizes", sizes)
         object.__setattr__(self, "offsets", offsets)
-
-    @property
-    def record(self) -> np.dtype[Any]:
-        """The numpy record of one state: a sub-array for each data type."""
-        return np.dtype([(dtype, dtype, (size,)) for dtype, size in self.sizes.items()])
 
     @property
     def nbytes(self) -> int:

@@ -165,24 +165,27 @@ class Scorer:
         names = self.manifest.outputs
         outputs = np.empty((n, len(names)), dtype=np.float32) if names else None
         alerts = _Alerts()
-        for wave in waves(account_index):
-            accounts = account_index[wave]
-            feeds = {name: values[wave] for name, values in inputs.items()}
+        found = waves(account_index)
+        for wave in found:
+            # Of one wave, views will do.
+            at = wave if len(found) > 1 else slice(None)
+            accounts = account_index[at]
+            feeds = {name: values[at] for name, values in inputs.items()}
             feeds |= {f"state_{dtype}": tensor[accounts] for dtype, tensor in current.items()}
             result = self._model.run(feeds)
-            scores[wave] = result["score"]
-            duplicate[wave] = result["duplicate"]
-            late[wave] = result["late"]
+            scores[at] = result["score"]
+            duplicate[at] = result["duplicate"]
+            late[at] = result["late"]
             if self._kept:
-                kept[wave] = result["kept"]
+                kept[at] = result["kept"]
             if outputs is not None:
-                outputs[wave] = result["outputs"]
-            failed[wave] = lost = ~_is_finite(result)
+                outputs[at] = result["outputs"]
+            failed[at] = lost = ~_is_finite(result)
             level = self.decide(result["score"], result.get("outputs"))
             alerted = (level > 0) & ~result["duplicate"] & ~lost
             alerts.keep(wave, alerted, feeds)
             if features is not None:
-                features[wave] = self._reasons.run(feeds)["features"]
+                features[at] = self._reasons.run(feeds)["features"]
             has_state = slice(None) if not lost.any() else ~lost
             for dtype, tensor in current.items():
                 tensor[accounts[has_state]] = result[f"new_state_{dtype}"][has_state]

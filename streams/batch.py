@@ -89,10 +89,28 @@ class Batch(Generic[ContentT]):
     @cached_property
     def heads(self) -> dict[int, int]:
         """For each partition, the event time of its first record that could be read."""
-        rows = self.content.rows
-        partitions, first = np.unique(self.partitions[rows], return_index=True)
-        times = self.content.time_ms[first]
-        return dict(zip(partitions.tolist(), times.tolist(), strict=True))
+        return {each: int(self.content.time_ms[at]) for each, at in self._readable.items()}
+
+    @property
+    def latest(self) -> dict[int, int]:
+        """For each partition, the latest event time of its records that could be read."""
+        if len(self._readable) == 1:
+            return {each: int(self.content.time_ms.max()) for each in self._readable}
+        partitions = self.partitions[self.content.rows]
+        found = np.zeros(max(self._readable, default=-1) + 1, dtype=np.int64)
+        np.maximum.at(found, partitions, self.content.time_ms)
+        return {each: int(found[each]) for each in self._readable}
+
+    @cached_property
+    def _readable(self) -> dict[int, int]:
+        """For each partition, the place of its first record among those that could be read."""
+        partitions = self.partitions[self.content.rows].tolist()
+        return {each: at for at, each in reversed(list(enumerate(partitions)))}
+
+    def is_before(self, limit_ms: int, blocked: Set[int] = frozenset()) -> bool:
+        """Whether all records are before a time, and of no partition that is blocked."""
+        late = self.content.time_ms.max(initial=0) >= limit_ms
+        return not late and not blocked & self.epochs.keys()
 
     def cut(
         self, limit_ms: int, blocked: Set[int] = frozenset()
@@ -104,8 +122,6 @@ class Batch(Generic[ContentT]):
             blocked: partitions whose records are all among the others.
         """
         late = self.content.rows[self.content.time_ms >= limit_ms]
-        if not len(late) and not blocked & self.epochs.keys():
-            return self, self.part(np.zeros(len(self), dtype=np.bool_))
         partitions = self.partitions
         first = np.full(int(partitions.max()) + 1, len(self))
         np.minimum.at(first, partitions[late], late)

@@ -10,9 +10,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
-import numpy as np
 from aiokafka import ConsumerRecord
 
 from streams.alignment import NO_LIMIT, Alignment
@@ -170,6 +169,7 @@ class Lane(Generic[ContentT]):
         self.topic = topic
         self._store = store
         self._handler = handler
+        self._overlapping = handler if isinstance(handler, Overlapping) else None
         self._alignment = alignment
         self._retries = retries
         self._max_batch = max_batch
@@ -280,10 +280,10 @@ class Lane(Generic[ContentT]):
                 outcome.add(await self.land())
             elif batch is None:
                 return outcome
-            elif isinstance(self._handler, Overlapping):
-                outcome.add(await self._begin(self._handler, batch, is_left))
+            elif self._overlapping is not None:
+                outcome.add(await self._begin(self._overlapping, batch, is_left))
             else:
-                outcome.add(await self._handle(self._handler, batch))
+                outcome.add(await self._handle(batch))
 
     async def land(self) -> Outcome:
         """Wait until the batch that was begun last has had its effect, and return what came of it.
@@ -332,7 +332,8 @@ class Lane(Generic[ContentT]):
             self._waiting.insert(0, batch)
         return outcome
 
-    async def _handle(self, handler: Stepwise[ContentT], batch: Batch[ContentT]) -> Outcome:
+    async def _handle(self, batch: Batch[ContentT]) -> Outcome:
+        handler = cast(Stepwise[ContentT], self._handler)
         # A copy: a rebalance meanwhile reads the positions again.
         stored, takes = dict(self._stored), self._takes.copy()
         try:
@@ -347,7 +348,8 @@ class Lane(Generic[ContentT]):
         self, batch: Batch[ContentT], written: Sequence[WriteOutcome], takes: Mapping[int, int]
     ) -> Outcome:
         outcome = self._conclude(written, takes)
-        for partition, until_ms in _latest(batch).items():
+        latest = batch.latest if self._alignment.is_on else {}
+        for partition, until_ms in latest.items():
             if partition in outcome.done:
                 self._alignment.processed((self.topic, partition), until_ms)
         return outcome
@@ -371,6 +373,9 @@ class Lane(Generic[ContentT]):
                 continue
             # What comes after records that wait must wait too, whatever its time.
             blocked = {partition for waiting in rest for partition in waiting.epochs}
+            if batch.is_before(limit_ms, blocked):
+                ready.append(batch)
+                continue
             before, after = batch.cut(limit_ms, blocked)
             ready += [before] if len(before) else []
             rest += [after] if len(after) else []
@@ -378,6 +383,8 @@ class Lane(Generic[ContentT]):
         return Batch.joined(ready) if ready else None
 
     def _tell_heads(self) -> None:
+        if not self._alignment.is_on:
+            return
         heads: dict[int, int] = {}
         flying = [] if self._flight is None else [self._flight.batch]
         for batch in (*flying, *self._waiting):
@@ -436,13 +443,3 @@ class Lane(Generic[ContentT]):
             partition,
             self.topic,
         )
-
-
-def _latest(batch: Batch[ContentT]) -> dict[int, int]:
-    """Return the latest event time of each partition's records."""
-    content = batch.content
-    partitions = batch.partitions[content.rows]
-    return {
-        partition: int(content.time_ms[partitions == partition].max())
-        for partition in np.unique(partitions).tolist()
-    }

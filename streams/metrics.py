@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from types import TracebackType
 
 import numpy as np
@@ -47,19 +49,52 @@ class BatchHistogram(Collector):
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield the histogram as Prometheus reads it."""
-        bounds = [*(str(bound) for bound in self._bounds), "+Inf"]
-        counts = np.cumsum(self._counts).tolist()
-        buckets = list(zip(bounds, counts, strict=True))
+        buckets = _buckets(self._bounds.tolist(), self._counts.tolist())
         yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum)
+
+
+class StepHistogram(Collector):
+    """A histogram for each step of a batch, for few observations of which each should cost little.
+
+    All are made in the worker's own thread: they need no lock.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        documentation: str,
+        bounds: Sequence[float],
+        steps: Iterable[str],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._bounds = tuple(bounds)
+        self._counts = {step: [0] * (len(bounds) + 1) for step in steps}
+        self._sums = dict.fromkeys(self._counts, 0.0)
+        registry.register(self)
+
+    def observe(self, step: str, value: float) -> None:
+        """Add an observation."""
+        self._counts[step][bisect_left(self._bounds, value)] += 1
+        self._sums[step] += value
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Yield the histograms as Prometheus reads them."""
+        family = HistogramMetricFamily(self._name, self._documentation, labels=["step"])
+        for step, counts in self._counts.items():
+            family.add_metric([step], _buckets(self._bounds, counts), self._sums[step])
+        yield family
 
 
 class Timed:
     """A block whose time is observed, unless it fails."""
 
-    __slots__ = ("_began_s", "_histogram")
+    __slots__ = ("_began_s", "_histogram", "_step")
 
-    def __init__(self, histogram: Histogram) -> None:
+    def __init__(self, histogram: StepHistogram, step: str) -> None:
         self._histogram = histogram
+        self._step = step
         self._began_s = 0.0
 
     def __enter__(self) -> None:
@@ -72,7 +107,7 @@ class Timed:
         traceback: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._histogram.observe(time.perf_counter() - self._began_s)
+            self._histogram.observe(self._step, time.perf_counter() - self._began_s)
 
 
 class Metrics:
@@ -116,14 +151,9 @@ class Metrics:
             _LATENCY_S,
             registry,
         )
-        self.step = Histogram(
-            "riskstream_step_seconds",
-            "Time of each step of a batch",
-            ["step"],
-            buckets=_STEP_S,
-            registry=registry,
+        self.step = StepHistogram(
+            "riskstream_step_seconds", "Time of each step of a batch", _STEP_S, STEPS, registry
         )
-        self._steps = {step: self.step.labels(step) for step in STEPS}
 
     def _place_partitions(self) -> None:
         self.lag = self._gauge("lag_events", "Events of the partition not yet scored")
@@ -147,7 +177,7 @@ class Metrics:
 
     def timed(self, step: str) -> Timed:
         """Observe how long a step takes, unless it fails."""
-        return Timed(self._steps[step])
+        return Timed(self.step, step)
 
     def set_model(self, manifest: Manifest, digest: str, device: str) -> None:
         """Say which model runs."""
@@ -167,3 +197,15 @@ class Metrics:
         self.position.clear()
         self.label_lag.clear()
         self.ahead.clear()
+
+
+def add_to(counter: Counter, n: int) -> None:
+    """Count, where there is anything to count."""
+    if n:
+        counter.inc(n)
+
+
+def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Return how many observations lie at or below each bound."""
+    names = [*map(str, bounds), "+Inf"]
+    return list(zip(names, map(float, accumulate(counts)), strict=True))

@@ -34,7 +34,7 @@ from engine.records import Encoder, Times
 from engine.scorer import Scored, Scorer
 from engine.waves import index_accounts
 from streams.batch import Batch, dead_letters, grouped, rekeyed
-from streams.metrics import Metrics
+from streams.metrics import Metrics, add_to
 from streams.outbox.base import Outbox, Results
 from streams.retries import Retries
 from streams.settings import OnWrongKey, Settings
@@ -345,8 +345,10 @@ class Processor:
         metrics, batch, is_new = self._metrics, computed.batch, computed.is_new
         decoded, scored = computed.decoded, computed.scored
         now_ms = time.time_ns() // 1_000_000
-        counts = np.isin(batch.partitions, list(done))
-        metrics.rebuilt.inc(int((counts & ~is_new).sum()))
+        counts = np.ones(len(batch), dtype=np.bool_)
+        if not done >= batch.positions.keys():
+            counts = np.isin(batch.partitions, list(done))
+        add_to(metrics.rebuilt, int((counts & ~is_new).sum()))
         counts &= is_new
         metrics.batch_size.observe(len(batch))
         metrics.latency.observe((now_ms - batch.published_ms[counts]) / 1000)
@@ -358,9 +360,10 @@ class Processor:
         decisions = self._scorer.manifest.decisions
         by_decision = np.bincount(scored.decisions[mine], minlength=len(decisions))
         for decision, count in zip(decisions, by_decision.tolist(), strict=True):
-            metrics.scores.labels(decision).inc(count)
-        metrics.duplicates.inc(int(scored.duplicate[mine].sum()))
-        metrics.late.inc(int(scored.late[mine].sum()))
+            if count:
+                metrics.scores.labels(decision).inc(count)
+        add_to(metrics.duplicates, int(scored.duplicate[mine].sum()))
+        add_to(metrics.late, int(scored.late[mine].sum()))
         for reject in decoded.rejects:
             if not counts[reject.row]:
                 continue
