@@ -109,7 +109,14 @@ class Generator:
         Returns:
             Float64 ``[n, 2]``: seconds of the performance counter; and ``n`` keys.
         """
-        records = payments(n, self._accounts, prefix=prefix, hot_share=self._hot_share)
+        records = payments(
+            n,
+            self._accounts,
+            prefix=prefix,
+            hot_share=self._hot_share,
+            rate=rate,
+            begins_s=time.time(),
+        )
         times = np.empty((n, 2))
         start_s = time.perf_counter() + 0.01
         for at, record in enumerate(records):

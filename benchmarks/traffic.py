@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,23 +21,35 @@ _CHUNK = 20_000
 
 
 def payments(
-    n: int, accounts: int, *, prefix: str = "", hot_share: float = 0.0, seed: int = 0
+    n: int,
+    accounts: int,
+    *,
+    prefix: str = "",
+    hot_share: float = 0.0,
+    rate: float = 1_000.0,
+    begins_s: float | None = None,
+    seed: int = 0,
 ) -> list[Record]:
-    """Make up ``n`` card payments, a second apart, the accounts drawn evenly.
+    """Make up ``n`` card payments, the accounts drawn evenly.
 
     Args:
         n: how many.
         accounts: how many cards there are.
         prefix: of the events' ids.
         hot_share: how much of the traffic is one account's, ``hot``.
+        rate: how many happen in a second.
+        begins_s: when the first happens, in seconds since 1970; if not given, so that the last
+            has just happened.
         seed: of every choice.
     """
+    begins_s = time.time() - n / rate if begins_s is None else begins_s
     rng = np.random.default_rng(seed)
     cards = [str(each) for each in rng.integers(0, accounts, n).tolist()]
     hot = (rng.random(n) < hot_share).tolist()
     places = rng.integers(0, 2 * accounts, n).tolist()
     amounts = np.round(rng.lognormal(3.5, 0.8, n), 2).tolist()
-    times = (np.datetime64("2026-01-01") + np.arange(n).astype("timedelta64[s]")).tolist()
+    offsets = (np.arange(n) / rate * 1e6).astype("timedelta64[us]")
+    times = (np.datetime64(round(begins_s * 1e6), "us") + offsets).tolist()
     records = []
     for at, (card, place, amount, moment) in enumerate(
         zip(cards, places, amounts, times, strict=True)

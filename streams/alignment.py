@@ -227,6 +227,16 @@ class Alignment:
             if _differs(self._said.get(place), clock, step_ms)
         }
 
+    def is_urgent(self) -> bool:
+        """Whether others should hear of this worker's clocks at once.
+
+        Not in the present: there, a partition that goes on holds up nobody before a bucket closes,
+        and that waits for far longer than others take to ask.
+        """
+        reached = [each for each in self._reached.values() if each is not None]
+        is_live = bool(reached) and min(reached) >= now_ms() - _LIVE_MS
+        return not is_live and bool(self.news())
+
     def told(self, news: Mapping[Place, Clock]) -> None:
         """Note that others have heard of clocks."""
         self._said |= news

@@ -243,7 +243,7 @@ class RiskApp(faust.App):
             await self._attempt(lane, action(is_left))
         if lane.flight is not None:
             lane.flight.add_done_callback(lambda flight: self._follow_later(lane, flight))
-        if self.pipeline.alignment.is_on and self.pipeline.alignment.news():
+        if self.pipeline.alignment.is_on and self.pipeline.alignment.is_urgent():
             self._has_news.set()
 
     async def settle(self, lane: Lane[Any]) -> None:

@@ -121,6 +121,8 @@ class Batch(Generic[ContentT]):
             limit_ms: the time, in ms since 1970.
             blocked: partitions whose records are all among the others.
         """
+        if not len(self):
+            return self, self
         late = self.content.rows[self.content.time_ms >= limit_ms]
         partitions = self.partitions
         first = np.full(int(partitions.max()) + 1, len(self))

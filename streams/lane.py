@@ -368,6 +368,8 @@ class Lane(Generic[ContentT]):
         rest: list[Batch[ContentT]] = []
         for each in self._waiting:
             batch = each.without(is_gone)
+            if not len(batch):
+                continue
             if sum(map(len, ready)) >= self._max_batch:
                 rest.append(batch)
                 continue

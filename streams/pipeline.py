@@ -72,7 +72,15 @@ class Pipeline:
             aligned.stale_s,
             [(topic, at) for topic in read for at in range(publisher.partitions[topic])],
         )
-        shared = SharedState(decoder.schema, kinds, stores.shared, reader, self.retries, metrics)
+        shared = SharedState(
+            decoder.schema,
+            kinds,
+            stores.shared,
+            reader,
+            self.retries,
+            metrics,
+            settings.state.hot_entities,
+        )
         events = Processor(
             settings, decoder, scorer, stores.events, shared, outbox, self.retries, metrics
         )

@@ -239,8 +239,9 @@ class Processor:
             if state is None:
                 wanted[partition].append(account)
         # Positions last: they tell of a store that lost writes before any of this was read.
-        inputs = await self._shared.read(columns)
-        found = await self._retries.until_done("read", lambda: self._store.read(wanted))
+        inputs, has_asked = await self._shared.read(columns)
+        read = lambda: self._store.read(wanted, fresh=has_asked)  # noqa: E731
+        found = await self._retries.until_done("read", read)
         answers = {partition: iter(values) for partition, values in found.states.items()}
         values = [
             next(answers[partition]) if state is None else state

@@ -176,7 +176,8 @@ class State(Section):
     """How long to try to reach the store at the start. A running worker tries for ever."""
     hot_accounts: Annotated[int, Field(ge=0, le=100_000_000)] = 100_000
     """How many accounts' states a worker keeps, so as not to read them again; 0 for none."""
-
+    hot_entities: Annotated[int, Field(ge=0, le=100_000_000)] = 50_000
+    """Of how many shared entities of a kind a worker keeps the closed buckets; 0 for none."""
     shards: Annotated[int, Field(ge=1, le=4096)] = 8
     """Over how many parts shared entities are spread. Another number starts them anew."""
 

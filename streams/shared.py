@@ -25,6 +25,7 @@ from engine.shared import SharedEntity
 from streams.log import get_logger
 from streams.metrics import Metrics
 from streams.retries import Retries
+from streams.store.hot_buckets import HotBuckets
 from streams.store.shared import ShardAdd, SharedStore, Source, shard_of
 
 logger = get_logger(__name__)
@@ -74,6 +75,7 @@ class SharedState:
         reader: of labels; says what is kept of an event.
         retries: how steps wait for the store.
         metrics: where lost additions are counted.
+        hot: of how many entities of a kind what was read last is kept.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class SharedState:
         reader: LabelReader,
         retries: Retries,
         metrics: Metrics,
+        hot: int = 0,
     ) -> None:
         self.shared = tuple(shared)
         self.store = store
@@ -92,11 +95,13 @@ class SharedState:
         self._retries = retries
         self._metrics = metrics
         self._at: dict[Source, int | None] = {}
+        self._hot = {each.name: HotBuckets(each, hot) for each in self.shared}
 
     async def own(self, topic: str, partitions: Iterable[int]) -> None:
         """Learn how far each shard has what the partitions add."""
         if not self.shared:
             return
+        self._forget()
         shards = range(self.store.shards)
         sources = [
             (shard, each, partition)
@@ -106,22 +111,45 @@ class SharedState:
         ]
         self._at |= await self._retries.until_done("read", lambda: self.store.positions(sources))
 
-    async def read(self, columns: Columns) -> dict[str, NDArray[np.float32]]:
-        """Return the graph's inputs: each kind's to float32 ``[n, buckets, quantities]``."""
-        different, places = {}, {}
+    async def read(self, columns: Columns) -> tuple[dict[str, NDArray[np.float32]], bool]:
+        """Return the graph's inputs, and whether the store was asked.
+
+        Returns:
+            Each kind's input to float32 ``[n, buckets, quantities]``.
+        """
+        given, unknown, wanted = {}, {}, {}
         for each in self.shared:
-            hashes = columns.values[each.field]
-            different[each.name], places[each.name] = np.unique(hashes, return_inverse=True)
-        if not different or not len(columns):
-            return {each.input: _nothing(each, len(columns)) for each in self.shared}
-        found = await self._retries.until_done("read", lambda: self.store.rings(different))
-        inputs = {}
-        for each in self.shared:
-            rings = _decoded(each, found[each.name])[places[each.name]]
-            buckets = ring.read(each, rings, columns.event_time_ms)
-            buckets[~present(self._schema, each, columns.values[each.field])] = 0
-            inputs[each.input] = buckets
-        return inputs
+            hashes, closed = columns.values[each.field], each.closed(columns.event_time_ms)
+            given[each.name], unknown[each.name] = self._hot[each.name].get(hashes, closed)
+            if unknown[each.name].any():
+                wanted[each.name] = np.unique(hashes[unknown[each.name]])
+        if wanted:
+            found = await self._retries.until_done("read", lambda: self.store.rings(wanted))
+            for each in self.shared:
+                if each.name in wanted:
+                    rings = _decoded(each, found[each.name])
+                    where = unknown[each.name]
+                    read = self._take_in(each, columns.take(where), wanted[each.name], rings)
+                    given[each.name][where] = read
+        return {each.input: given[each.name] for each in self.shared}, bool(wanted)
+
+    def _take_in(
+        self,
+        kind: SharedEntity,
+        columns: Columns,
+        entities: NDArray[np.int64],
+        rings: NDArray[np.void],
+    ) -> NDArray[np.float32]:
+        """Return what events are given of rings that were just read, and keep it."""
+        hashes, times_ms = columns.values[kind.field], columns.event_time_ms
+        read = ring.read(kind, rings[np.searchsorted(entities, hashes)], times_ms)
+        read[~present(self._schema, kind, hashes)] = 0
+        self._hot[kind.name].put(hashes, kind.closed(times_ms), read)
+        return read
+
+    def _forget(self) -> None:
+        for hot in self._hot.values():
+            hot.forget()
 
     def of_events(
         self, columns: Columns, offsets: NDArray[np.int64], counted: NDArray[np.bool_]
@@ -243,6 +271,7 @@ class SharedState:
 
     def _tell_lost(self, add: ShardAdd, stored: int | None) -> None:
         shard, topic, partition = add.source
+        self._forget()
         self._metrics.lost_additions.labels(shard).inc()
         logger.error(
             "shard %d of the state store has lost what partition %d of %s added between offset %s "
@@ -293,7 +322,3 @@ def _decoded(shared: SharedEntity, values: Sequence[bytes | None]) -> NDArray[np
     record = ring.record(shared)
     absent = bytes(record.itemsize)
     return np.frombuffer(b"".join([each or absent for each in values]), dtype=record)
-
-
-def _nothing(shared: SharedEntity, n: int) -> NDArray[np.float32]:
-    return np.zeros((n, shared.buckets, len(shared.quantities)), dtype=np.float32)

@@ -93,8 +93,7 @@ def _hot(settings: Settings, manifest: Manifest, store: Store) -> Store:
     if not state.hot_accounts:
         return store
     keep_s = None if state.expire_days is None else state.expire_days * DAY_S
-    # With shared entities, more is read than states: its position must be asked for anyway.
-    return HotStore(store, HotStates(state.hot_accounts, keep_s), always_ask=bool(manifest.shared))
+    return HotStore(store, HotStates(state.hot_accounts, keep_s))
 
 
 def new_generations(settings: Settings, manifest: Manifest) -> Generations:

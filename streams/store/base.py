@@ -145,8 +145,13 @@ class Store(Protocol):
         """Know nothing of partitions but what is stored: they have just been taken."""
         ...
 
-    async def read(self, wanted: Mapping[int, Sequence[str]]) -> Snapshot:
+    async def read(self, wanted: Mapping[int, Sequence[str]], *, fresh: bool = False) -> Snapshot:
         """Return the states of the wanted accounts, and the positions of their partitions.
+
+        Args:
+            wanted: for each partition, accounts.
+            fresh: whether something else was read of the store just now, so that the positions
+                must be those that it holds, and not those that are known of it.
 
         All are read in one round trip from one server, so that a store which was restarted
         with older states shows it by its positions.

@@ -81,14 +81,11 @@ class HotStore:
     Args:
         store: the other.
         hot: where states are kept.
-        always_ask: whether a read asks for the position even where all states are known, so that
-            a store that lost writes is noticed before what else was read of it is used.
     """
 
-    def __init__(self, store: Store, hot: HotStates, *, always_ask: bool = False) -> None:
+    def __init__(self, store: Store, hot: HotStates) -> None:
         self._store = store
         self._hot = hot
-        self._always_ask = always_ask
         self._at: dict[int, int | None] = {}
         self._writing: dict[int, int | None] = {}
 
@@ -107,7 +104,7 @@ class HotStore:
         for partition in partitions:
             self._forget(partition)
 
-    async def read(self, wanted: Mapping[int, Sequence[str]]) -> Snapshot:
+    async def read(self, wanted: Mapping[int, Sequence[str]], *, fresh: bool = False) -> Snapshot:
         """See `Store.read`; states that are known are not read."""
         states = {each: self._hot.get(each, accounts) for each, accounts in wanted.items()}
         missing = {
@@ -121,7 +118,7 @@ class HotStore:
         asked = {
             partition: accounts
             for partition, accounts in missing.items()
-            if accounts or self._always_ask or partition not in self._at
+            if accounts or fresh or partition not in self._at
         }
         if not asked:
             return Snapshot({each: self._at[each] for each in wanted}, states)

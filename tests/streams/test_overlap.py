@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.shared import SharedEntity
 from streams.alignment import Alignment
 from streams.batch import Batch
 from streams.lane import Lane, Outcome
@@ -19,6 +20,7 @@ from streams.retries import Interrupted, Retries
 from streams.store.base import PartitionWrite, WriteOutcome, moved_from
 from streams.store.hot import HotStates, HotStore
 from streams.store.memory.store import MemoryStore
+from tests.bundles import SHARED
 from tests.streams.test_lane import START, TOPIC, Noting, Times, poll_of
 
 
@@ -93,10 +95,10 @@ class Chaining:
 class Worker:
     """A lane, and a topic that is read again from where the lane says."""
 
-    def __init__(self, steps: Sequence[int] = ()) -> None:
+    def __init__(self, steps: Sequence[int] = (), shared: Sequence[SharedEntity] = ()) -> None:
         self.behind = MemoryStore()
         self.store = HotStore(self.behind, HotStates(100))
-        self.alignment = Alignment((), TOPIC, 0, idle_s=1e6, stale_s=1e6)
+        self.alignment = Alignment(shared, TOPIC, 0, idle_s=1e6, stale_s=1e6)
         self.handler = Chaining(self.store, list(steps))
         retries = Retries(Metrics())
         self.lane: Lane[Times] = Lane(
@@ -108,6 +110,7 @@ class Worker:
     async def own(self, *partitions: int) -> None:
         found = await self.lane.positions(partitions)
         await self.lane.own(found)
+        self.alignment.hear({})
         for partition, position in found.items():
             self.at[partition] = position or 0
             self.epochs[partition] = self.epochs.get(partition, 0) + 1
@@ -181,7 +184,7 @@ async def test_batches_overlap_and_follow_each_other() -> None:
 
 
 async def test_a_batch_in_flight_holds_up_others_until_it_had_its_effect() -> None:
-    worker = Worker([10])
+    worker = Worker([10], SHARED)
     await worker.own(0)
     await worker.poll({0: 2})
     (clock,) = worker.alignment.mine().values()

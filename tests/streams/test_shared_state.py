@@ -302,7 +302,7 @@ def test_what_is_repeated_or_failed_is_not_counted_and_not_kept(opened: Opened) 
         mine = state(store)
         await mine.own(TOPIC, [PARTITION])
         await mine.add(TOPIC, {PARTITION: part(mine, source, slice(0, 4), counted)}, no)
-        inputs = await mine.read(shifted(source, 2 * DAY_MS))
+        inputs, _ = await mine.read(shifted(source, 2 * DAY_MS))
         assert inputs[TERMINAL.input][:, :, :2].sum(axis=1).tolist() == [
             *[[2.0, 4.0]] * 3,
             [0.0, 0.0],
@@ -346,7 +346,7 @@ def test_an_event_without_its_entity_neither_adds_nor_reads(opened: Opened) -> N
             await mine.add(topic, {0: part(mine, source, slice(0, 4))}, no)
         found = {key async for key, _ in store.every_ring("terminal")}
         assert found == {int(columns.values["terminal"][1])}
-        inputs = await mine.read(shifted(columns, 2 * DAY_MS))
+        inputs, _ = await mine.read(shifted(columns, 2 * DAY_MS))
         assert inputs[TERMINAL.input].sum(axis=(1, 2)).tolist() == [0.0, 28.0, 0.0, 0.0]
         # The account is there all the same, with four frauds.
         assert inputs[ACCOUNT.input].sum(axis=(1, 2)).tolist() == [4.0] * 4
@@ -367,7 +367,7 @@ def test_huge_amounts_leave_finite_sums(opened: Opened) -> None:
         mine = state(store)
         await mine.own(TOPIC, [PARTITION])
         await mine.add(TOPIC, {PARTITION: part(mine, columns, slice(0, 4))}, no)
-        found = (await mine.read(shifted(columns, 2 * DAY_MS)))[TERMINAL.input]
+        found = (await mine.read(shifted(columns, 2 * DAY_MS)))[0][TERMINAL.input]
         assert found[0].sum(axis=0).tolist() == [4.0, 1.0, 0.0, 0.0]
 
     run(opened, check)
@@ -375,7 +375,7 @@ def test_huge_amounts_leave_finite_sums(opened: Opened) -> None:
 
 def test_nothing_is_read_of_no_events(opened: Opened) -> None:
     async def check(store: SharedStore) -> None:
-        inputs = await state(store).read(events_of([]))
+        inputs, _ = await state(store).read(events_of([]))
         assert {name: each.shape for name, each in inputs.items()} == {
             each.input: (0, each.buckets, len(each.quantities)) for each in SHARED
         }

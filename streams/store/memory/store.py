@@ -27,7 +27,7 @@ class MemoryStore:
     def forget(self, partitions: Iterable[int]) -> None:
         """See `Store.forget`: nothing else is known."""
 
-    async def read(self, wanted: Mapping[int, Sequence[str]]) -> Snapshot:
+    async def read(self, wanted: Mapping[int, Sequence[str]], *, fresh: bool = False) -> Snapshot:
         """See `Store.read`."""
         kept = {partition: self._of(partition) for partition in wanted}
         return Snapshot(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
@@ -69,7 +69,8 @@ class SingleClient:
             # A connection that is kept may have died with the server's last restart.
             with suppress(RedisConnectionError):
                 return await self._exchange(self._idle.pop(), commands)
-        connection = await self._redis.connection_pool.get_connection()
+        pool: Any = self._redis.connection_pool
+        connection: AbstractConnection = await pool.get_connection()
         # Once for all answers, below.
         connection.socket_timeout = None
         return await self._exchange(connection, commands)

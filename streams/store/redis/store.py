@@ -58,7 +58,7 @@ class RedisStore:
     def forget(self, partitions: Iterable[int]) -> None:
         """See `Store.forget`: nothing else is known."""
 
-    async def read(self, wanted: Mapping[int, Sequence[str]]) -> Snapshot:
+    async def read(self, wanted: Mapping[int, Sequence[str]], *, fresh: bool = False) -> Snapshot:
         """See `Store.read`."""
         # MGET, so that a partition's position is read with its states.
         answers = await self._client.ask(

@@ -15,9 +15,9 @@ from streams.store.memory.store import MemoryStore
 from tests.streams.store.tools import APPLIED, BEHIND, FENCED, put
 
 
-async def owned(behind: MemoryStore, *, most: int = 100, always_ask: bool = False) -> HotStore:
+async def owned(behind: MemoryStore, *, most: int = 100) -> HotStore:
     """A store whose partitions 0 and 1 have just been taken."""
-    store = HotStore(behind, HotStates(most), always_ask=always_ask)
+    store = HotStore(behind, HotStates(most))
     await store.positions([0, 1])
     return store
 
@@ -68,13 +68,13 @@ async def test_a_refused_write_forgets_the_partition(theirs: int, kind: object) 
 async def test_a_position_that_moved_forgets_the_partition() -> None:
     """As after a store was restarted with older states: the batch is read again from there."""
     lost, behind = MemoryStore(), MemoryStore()
-    store = HotStore(behind, HotStates(100), always_ask=True)
+    store = HotStore(behind, HotStates(100))
     await store.positions([0])
     await store.write([put(0, None, 5, a=b"five")])
     await store.write([put(0, 5, 7, a=b"seven")])
     await lost.write([put(0, None, 5, a=b"five")])
     behind._partitions = lost._partitions
-    assert (await store.read({0: ["a"]})).positions == {0: 5}
+    assert (await store.read({0: ["a"]}, fresh=True)).positions == {0: 5}
     assert (await store.read({0: ["a"]})).states == {0: [b"five"]}
 
 
