@@ -13,15 +13,17 @@ from faust.types import TP, EventT, StreamT
 from engine.errors import BrokerUnavailable, StreamError, Unavailable
 from streams.committed import Committed, committed
 from streams.faust_options import AsIs, faust_options
-from streams.lane import IsLeft, Lane, Outcome
+from streams.handling import IsLeft, Outcome
+from streams.lane import Lane
 from streams.log import get_logger
 from streams.losses import loss_of
 from streams.pipeline import Pipeline
+from streams.polls import Poll
 from streams.ranges import Start, start_at, turned_back
 from streams.recovery import LOSS_EVERY_S, Recovery
 from streams.retries import Interrupted
 from streams.settings import Settings
-from streams.transport import BatchConsumer, Poll
+from streams.transport import BatchConsumer
 from streams.watch import BrokerWatch
 from streams.web import add_pages
 

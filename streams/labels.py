@@ -33,7 +33,7 @@ from streams.store.base import PartitionWrite, Store, WriteKind, WriteOutcome, h
 
 
 class LabelProcessor:
-    """Processes batches of labels, one after the other. See :class:`streams.lane.Handler`.
+    """Processes batches of labels, one after the other. See :class:`streams.handling.Handler`.
 
     Args:
         topics: where labels come from, and dead letters go.

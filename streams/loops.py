@@ -1,9 +1,9 @@
-"""The event loops of a worker: uvloop's, which spend about half of what asyncio's own do."""
+"""The event loop of a worker: uvloop's, which spends about half of what asyncio's own does."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 import uvloop
@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Return a loop for a thread."""
+    """Return a loop."""
     return uvloop.new_event_loop()
 
 
@@ -20,3 +20,10 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine to its end on a loop of its own, as :func:`asyncio.run` does."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(main)
+
+
+async def both(first: Awaitable[object], second: Awaitable[object]) -> None:
+    """Wait until two things are done, and raise what either raised once neither goes on."""
+    for found in await asyncio.gather(first, second, return_exceptions=True):
+        if isinstance(found, BaseException):
+            raise found

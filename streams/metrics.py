@@ -180,7 +180,9 @@ class Metrics:
         return Timed(self.step, step)
 
     def set_model(self, manifest: Manifest, digest: str, device: str) -> None:
-        """Say which model runs."""
+        """Say which model runs, and count from nothing what it may decide."""
+        for decision in manifest.decisions:
+            self.scores.labels(decision)
         self.model.info(
             {
                 "name": manifest.name,

@@ -27,26 +27,20 @@ import numpy as np
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
-from engine.columns import Columns, Decoded, Reason, Reject
+from engine.columns import Columns, Decoded, Reject
 from engine.decode import Decoder
 from engine.failures import set_aside
 from engine.records import Encoder, Times
 from engine.scorer import Scored, Scorer
 from engine.waves import index_accounts
 from streams.batch import Batch, dead_letters, grouped, rekeyed
-from streams.metrics import Metrics, add_to
+from streams.effects import Computed, Effects, is_rekeyed
+from streams.metrics import Metrics
 from streams.outbox.base import Outbox, Results
 from streams.retries import Retries
-from streams.settings import OnWrongKey, Settings
-from streams.shared import Part, SharedState, StoreBehind
-from streams.store.base import (
-    PartitionWrite,
-    Store,
-    WriteKind,
-    WriteOutcome,
-    has_lost_writes,
-    moved_from,
-)
+from streams.settings import Settings
+from streams.shared import SharedState
+from streams.store.base import Store, WriteOutcome, moved_from
 
 #: From so many events on a batch is scored in a thread: fewer are, before one would be at work.
 _IN_THREAD = 128
@@ -71,29 +65,8 @@ class _Read(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Computed:
-    """What comes of a batch.
-
-    Args:
-        batch: its records.
-        decoded: what became of them.
-        scored: the events' scores.
-        is_new: which records' results have not been published; bool ``[n]``.
-        results: what is to be published.
-        states: for each partition, account to new state.
-    """
-
-    batch: Batch[Decoded]
-    decoded: Decoded
-    scored: Scored
-    is_new: NDArray[np.bool_]
-    results: Results
-    states: Mapping[int, Mapping[str, bytes]]
-
-
-@dataclass(frozen=True)
 class Begun:
-    """A batch of which all is computed. See :class:`streams.lane.Begun`.
+    """A batch of which all is computed. See :class:`streams.handling.Begun`.
 
     Args:
         processor: what computed it.
@@ -125,7 +98,7 @@ class Begun:
 
 
 class Processor:
-    """Processes batches of events: one is computed while the one before has its effect.
+    """Computes batches of events: one while the one before has its effect.
 
     While Kafka or the store is away, a step is tried again until it succeeds or the batch is
     interrupted; meanwhile nothing new is read.
@@ -161,6 +134,7 @@ class Processor:
         self._outbox = outbox
         self._retries = retries
         self._metrics = metrics
+        self._effects = Effects(settings, scorer, store, shared, outbox, retries, metrics)
 
     def decode(self, records: Sequence[ConsumerRecord], received_ms: int) -> Decoded:
         """Return what records say."""
@@ -179,7 +153,7 @@ class Processor:
     async def begin(
         self, batch: Batch[Decoded], stored: Mapping[int, int | None], ahead: Begun | None
     ) -> Begun:
-        """Take a batch through the steps up to its results: :class:`streams.lane.Overlapping`."""
+        """Take a batch through the steps up to its results: :class:`streams.handling.Overlapping`."""
         timed = self._metrics.timed
         with timed("read"):
             found = await self._read(batch, ahead)
@@ -204,21 +178,7 @@ class Processor:
         self, computed: Computed, stored: Mapping[int, int | None]
     ) -> list[WriteOutcome]:
         """Let a batch have its effect."""
-        timed, batch, scored = self._metrics.timed, computed.batch, computed.scored
-        with timed("publish"):
-            topic = self._settings.topics.transactions
-            taken = await self._outbox.publish(topic, batch.positions, computed.results)
-        mine = {each: at for each, at in batch.positions.items() if each not in taken}
-        try:
-            with timed("add"):
-                kept = self._scorer.with_kept(computed.decoded.columns, scored)
-                await self._add(batch, mine, stored, kept, scored)
-            with timed("write"):
-                outcomes = await self._write(mine, stored, computed.states)
-        except StoreBehind:
-            outcomes = [WriteOutcome(each, WriteKind.BEHIND, None) for each in mine]
-        self._observe(computed, {each.partition for each in outcomes if each.done})
-        return [*outcomes, *(WriteOutcome(each, WriteKind.FENCED, None) for each in taken)]
+        return await self._effects.take(computed, stored)
 
     async def _score(self, columns: Columns, found: _Read, *, in_thread: bool) -> Scored:
         """Score events; in a thread where the batch before has to go on meanwhile."""
@@ -249,32 +209,6 @@ class Processor:
         ]
         states = self._scorer.layout.decode(values)
         return _Read(accounts, index, states, found.positions, inputs)
-
-    async def _add(
-        self,
-        batch: Batch[Decoded],
-        positions: Mapping[int, int],
-        stored: Mapping[int, int | None],
-        columns: Columns,
-        scored: Scored,
-    ) -> None:
-        if not self._shared.shared:
-            return
-        offsets, partitions = batch.offsets, batch.partitions
-        parts = {}
-        for partition, position in positions.items():
-            mine = partitions[columns.rows] == partition
-            events = columns.take(mine)
-            counted = ~scored.duplicate[mine]
-            content = self._shared.of_events(events, offsets[events.rows], counted)
-            parts[partition] = Part(batch.firsts[partition], position, content)
-
-        async def has_lost() -> bool:
-            read = lambda: self._store.positions(positions)  # noqa: E731
-            found = await self._retries.until_done("read", read)
-            return has_lost_writes(found, stored)
-
-        await self._shared.add(self._settings.topics.transactions, parts, has_lost)
 
     def _results(
         self,
@@ -314,7 +248,7 @@ class Processor:
 
     def _reject(self, results: Results, record: ConsumerRecord, reject: Reject) -> None:
         topics, source = self._settings.topics, record.partition
-        if self._is_rekeyed(reject):
+        if is_rekeyed(self._settings, reject):
             results.add(topics.transactions, source, None, [rekeyed(record, reject)])
         else:
             letters = dead_letters(record, reject, topics.part_bytes)
@@ -328,54 +262,6 @@ class Processor:
         for (partition, account), state in zip(accounts, encoded, strict=True):
             states[partition][account] = state
         return states
-
-    async def _write(
-        self,
-        positions: Mapping[int, int],
-        stored: Mapping[int, int | None],
-        states: Mapping[int, Mapping[str, bytes]],
-    ) -> list[WriteOutcome]:
-        writes = [
-            PartitionWrite(partition, stored[partition], position, states[partition])
-            for partition, position in positions.items()
-        ]
-        return await self._retries.until_done("write", lambda: self._store.write(writes))
-
-    def _observe(self, computed: Computed, done: set[int]) -> None:
-        """Count what has had its effect; of what was published before, only that it was scored."""
-        metrics, batch, is_new = self._metrics, computed.batch, computed.is_new
-        decoded, scored = computed.decoded, computed.scored
-        now_ms = time.time_ns() // 1_000_000
-        counts = np.ones(len(batch), dtype=np.bool_)
-        if not done >= batch.positions.keys():
-            counts = np.isin(batch.partitions, list(done))
-        add_to(metrics.rebuilt, int((counts & ~is_new).sum()))
-        counts &= is_new
-        metrics.batch_size.observe(len(batch))
-        metrics.latency.observe((now_ms - batch.published_ms[counts]) / 1000)
-        for partition, position in batch.positions.items():
-            if partition in done:
-                metrics.events.labels(partition).inc(int((batch.partitions == partition).sum()))
-                metrics.position.labels(partition).set(position)
-        mine = counts[decoded.rows]
-        decisions = self._scorer.manifest.decisions
-        by_decision = np.bincount(scored.decisions[mine], minlength=len(decisions))
-        for decision, count in zip(decisions, by_decision.tolist(), strict=True):
-            if count:
-                metrics.scores.labels(decision).inc(count)
-        add_to(metrics.duplicates, int(scored.duplicate[mine].sum()))
-        add_to(metrics.late, int(scored.late[mine].sum()))
-        for reject in decoded.rejects:
-            if not counts[reject.row]:
-                continue
-            if self._is_rekeyed(reject):
-                metrics.rekeyed.inc()
-            else:
-                metrics.dead_letters.labels(reject.reason).inc()
-
-    def _is_rekeyed(self, reject: Reject) -> bool:
-        rekey = self._settings.events.on_wrong_key is OnWrongKey.REKEY
-        return rekey and reject.reason is Reason.WRONG_KEY
 
 
 def _as_coming(

@@ -14,8 +14,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from aiokafka import ConsumerRecord
 from aiokafka.errors import IllegalStateError, KafkaError
@@ -27,6 +26,7 @@ from mode.utils.futures import notify
 
 from engine.errors import BrokerUnavailable
 from streams.consumer import LoopConsumer
+from streams.polls import Breaks, Poll, Positions, message_of
 from streams.ranges import Held
 
 #: How long to wait before looking again where every partition is held back, and how long a poll of
@@ -35,41 +35,6 @@ _HELD_BACK_S, _SOME_HELD_BACK_S = 0.005, 0.02
 
 #: After a poll of fewer records, the next fetch is sent when the next poll is wanted.
 _FEW = 256
-
-
-@dataclass(slots=True, eq=False)
-class Poll:
-    """The records that one poll brought of one topic.
-
-    Args:
-        topic: the topic.
-        parts: the records of each partition, in the order of their offsets.
-        epochs: for each partition, how often it had been sought before the poll. Records of an
-            earlier epoch than the present one must be left alone: they will be read again.
-        received_ms: when the poll returned, in milliseconds since 1970.
-    """
-
-    topic: str
-    parts: Mapping[int, list[ConsumerRecord]]
-    epochs: Mapping[int, int]
-    received_ms: int
-
-    def __len__(self) -> int:
-        return sum(len(records) for records in self.parts.values())
-
-
-class Positions(Protocol):
-    """Where an application keeps the positions of its partitions, if not in Kafka."""
-
-    async def __call__(self, partitions: Iterable[TP]) -> Mapping[TP, int]:
-        """Return where each partition goes on."""
-
-
-class Breaks(Protocol):
-    """What an application does where a partition's records do not begin at the offset asked for."""
-
-    async def __call__(self, partition: TP, expected: int, found: int) -> bool:
-        """Return whether to take the records that begin at ``found``."""
 
 
 class BatchConsumer(driver.Consumer):
@@ -213,7 +178,7 @@ class BatchConsumer(driver.Consumer):
         for poll in self._polls(records, active, epochs):
             if not self.flow_active or self.app.consumer_generation_id != generation_id:
                 return
-            message = _message(poll, generation_id)
+            message = message_of(poll, generation_id)
             # Faust drops a message that lies before the last one it read; a poll has its epochs.
             self._read_offset[message.tp] = None
             yield message.tp, message
@@ -381,23 +346,3 @@ class BatchTransport(driver.Transport):
 
     Consumer = BatchConsumer
     default_port = 9092
-
-
-def _message(poll: Poll, generation_id: int) -> ConsumerMessage:
-    partition, records = next(iter(poll.parts.items()))
-    last = records[-1]
-    return ConsumerMessage(
-        poll.topic,
-        partition,
-        last.offset,
-        last.timestamp / 1000,
-        last.timestamp_type,
-        None,
-        None,
-        cast(Any, poll),
-        None,
-        serialized_key_size=0,
-        serialized_value_size=len(poll),
-        tp=TP(poll.topic, partition),
-        generation_id=generation_id,
-    )

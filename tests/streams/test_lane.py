@@ -19,10 +19,10 @@ from streams.alignment import Alignment
 from streams.batch import Batch
 from streams.lane import Lane
 from streams.metrics import Metrics
+from streams.polls import Poll
 from streams.retries import Interrupted, Retries
 from streams.store.base import PartitionWrite, WriteOutcome
 from streams.store.memory.store import MemoryStore
-from streams.transport import Poll
 from tests.bundles import SHARED
 
 DAY_MS = 86_400_000

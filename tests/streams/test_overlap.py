@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from engine.shared import SharedEntity
 from streams.alignment import Alignment
 from streams.batch import Batch
-from streams.lane import Lane, Outcome
+from streams.handling import Outcome
+from streams.lane import Lane
 from streams.metrics import Metrics
 from streams.processor import _as_coming
 from streams.retries import Interrupted, Retries

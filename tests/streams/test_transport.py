@@ -16,8 +16,9 @@ from faust.types import TP
 from streams.configuration import load_settings
 from streams.faust_options import AsIs, faust_options
 from streams.kafka import ensure_topics
+from streams.polls import Poll
 from streams.settings import Settings
-from streams.transport import BatchConsumer, Poll
+from streams.transport import BatchConsumer
 from tests.waiting import wait_for_async
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -34,6 +35,7 @@ class Reading(faust.App):
     def __init__(self, settings: Settings, kept: dict[TP, int]) -> None:
         self.kept = kept
         self.seen: dict[TP, list[int]] = {}
+        self.polls: list[int] = []
         self.told: list[str] = []
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -61,6 +63,7 @@ class Reading(faust.App):
     async def _read(self, stream: Any) -> None:
         async for event in stream.noack().events():
             poll = cast(Poll, event.value)
+            self.polls.append(len(poll))
             await self.may_go_on.wait()
             for partition, records in poll.parts.items():
                 tp = TP(poll.topic, partition)
@@ -173,6 +176,24 @@ async def test_a_partition_is_at_its_end_once_its_polls_were_let_go(embedded_bro
         await until(lambda: len(app.seen[tp]) == 35, "the records read again")
         assert app.seen[tp] == [*range(20), *range(5, 20)]
         await until(lambda: app.batches.is_caught_up(tp), "the partition's end again")
+
+
+async def test_what_comes_while_a_poll_is_taken_comes_with_the_next(apache_kafka: str) -> None:
+    settings = settings_of(apache_kafka)
+    await produce(settings, 1)
+    async with reading(settings, {}) as app:
+        await until(lambda: list(app.kept.values()) == [1, 1], "the first records")
+        app.may_go_on.clear()
+        app.polls.clear()
+        await produce(settings, 1)
+        await until(lambda: bool(app.polls), "a poll")
+        for _ in range(5):
+            await produce(settings, 2)
+        app.may_go_on.set()
+        await until(lambda: list(app.kept.values()) == [12, 12], "the rest")
+        first, second = app.polls
+        assert first + second == 22
+        assert first <= 2
 
 
 async def test_what_was_processed_is_committed(embedded_broker: str) -> None:
