@@ -153,7 +153,7 @@ class Processor:
     async def begin(
         self, batch: Batch[Decoded], stored: Mapping[int, int | None], ahead: Begun | None
     ) -> Begun:
-        """Take a batch through the steps up to its results: :class:`streams.handling.Overlapping`."""
+        """Take a batch up to its results: see :class:`streams.handling.Overlapping`."""
         timed = self._metrics.timed
         with timed("read"):
             found = await self._read(batch, ahead)
