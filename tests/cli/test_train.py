@@ -126,6 +126,7 @@ def with_kinds(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["cnn", "attention"])
 def test_another_family_is_trained_by_its_name(family: str, folder: Path) -> None:
     done = riskstream(

@@ -120,6 +120,7 @@ def test_training_over_whole_histories_scores_as_the_graph_serves(
     assert_both_ways_agree(trained.scorer, Bundle.load(written[0]))
 
 
+@pytest.mark.slow
 def test_a_graph_of_another_model_is_refused() -> None:
     right, wrong = random_scorer(seed=0), random_scorer(seed=1)
     model = export_model(wrong, SCHEMA)

@@ -44,6 +44,7 @@ def test_members_whose_multipliers_are_one_share_their_layers() -> None:
     torch.testing.assert_close(layer(x[:, None]), expected[:, None].expand(4, 3, 8))
 
 
+@pytest.mark.slow
 def test_a_head_of_members_is_trained_exported_and_restored(tmp_path: Path) -> None:
     columns, labels = planted_history(accounts=100)
     config = train_config(scorer=replace(scorer_config(), members=4), epochs=3)
