@@ -139,6 +139,7 @@ def _flat(bench: Bench, plan: Plan, every: list[Contestant]) -> dict[str, list[d
     publish(bench.bootstrap, "backlog", records)
     reference = expected(bench.bundle, records)
     found: dict[str, list[dict[str, Any]]] = {each.name: [] for each in every}
+    _warm_up(bench, plan)
     for repetition, each in _turns(plan, every):
         bench.forget_states()
         try:
@@ -158,6 +159,15 @@ def _flat(bench: Bench, plan: Plan, every: list[Contestant]) -> dict[str, list[d
         found[each.name].append(result.to_dict())
         tell(f"flat out, {each.name}: {result.events_per_s:,.0f}/s, {result.cpu_us:.1f} us")
     return found
+
+
+def _warm_up(bench: Bench, plan: Plan) -> None:
+    """Read the backlog once, so that nobody is first at a broker that has just begun."""
+    echo = contestants(None)[ECHO]
+    group, n = "warm-up", plan.events
+    run_flat(
+        bench, echo, "backlog", n, group=group, partitions=plan.partitions, limit_s=plan.limit_s
+    )
 
 
 def _paced(
