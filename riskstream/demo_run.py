@@ -180,8 +180,11 @@ async def run(
         directory: where ``alerts.jsonl`` goes.
     """
     # SIGTERM is to end the loop as asyncio lets Ctrl-C end it: by cancelling this task, so that
-    # clients are closed before the loop is.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    # clients are closed before the loop is. Where Ctrl-C is ignored, as in a shell's background,
+    # SIGTERM is not.
+    interrupt = signal.getsignal(signal.SIGINT)
+    if callable(interrupt):
+        signal.signal(signal.SIGTERM, interrupt)
     topics = settings.topics
     state = DemoState(len(history), plan.what, plan.decisions)
     split = int(np.searchsorted(history.event_time_ms, plan.live_from_ms))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -47,10 +47,15 @@ def up(
         with ExitStack() as stack:
             broker = stack.enter_context(EmbeddedBroker(directory, port=broker_port))
             valkey = stack.enter_context(EmbeddedValkey(directory, port=store_port))
+            # From now on a signal is noted: an exception in the midst of anything may get lost.
+            signals: list[int] = []
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda number, _: signals.append(number))
             out.print(f"Kafka at {broker.bootstrap}, state store at {valkey.url}; Ctrl-C ends them")
-            _watch([broker, valkey])
+            _watch([broker, valkey], signals)
     except KeyboardInterrupt:
-        out.print("stopped")
+        pass
+    out.print("stopped")
 
 
 def _ports(settings: Settings) -> tuple[int, int]:
@@ -72,9 +77,15 @@ def _local_port(address: str) -> int | None:
     return None if found is None else int(found[1])
 
 
-def _watch(servers: Sequence[EmbeddedServer]) -> NoReturn:
-    """Look after servers until one has ended. Raises :class:`EmbeddedServerError` then."""
+def _watch(servers: Sequence[EmbeddedServer], signals: Sequence[int]) -> None:
+    """Look after servers until a signal has come.
+
+    Raises:
+        EmbeddedServerError: one has ended before.
+    """
     while all(server.running for server in servers):
+        if signals:
+            return
         time.sleep(_LOOK_EVERY_S)
     ended = next(server for server in servers if not server.running)
     raise EmbeddedServerError(
