@@ -11,14 +11,9 @@ import uvloop
 _T = TypeVar("_T")
 
 
-def new_loop() -> asyncio.AbstractEventLoop:
-    """Return a loop."""
-    return uvloop.new_event_loop()
-
-
 def run(main: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine to its end on a loop of its own, as :func:`asyncio.run` does."""
-    with asyncio.Runner(loop_factory=new_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
 
 

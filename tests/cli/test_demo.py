@@ -129,10 +129,24 @@ def test_a_terminal_shows_progress_rate_latency_decisions_and_alerts_until_ctrl_
     wait_for(lambda: not processes(tmp_path), 60, "every process to end")
 
 
-def test_a_terminal_shows_what_came_of_it(tmp_path: Path) -> None:
-    with Terminal("demo", "credit", "--dir", "X", cwd=tmp_path) as terminal:
-        assert terminal.read_to_end(120) == 0
-    for each in ("12,000 of 12,000", "defaults caught", "X/alerts.jsonl", "try next"):
+@pytest.mark.parametrize(
+    ("demo", "told"),
+    [
+        (("demo", "credit"), ("12,000 of 12,000", "defaults caught")),
+        pytest.param(
+            ("demo", "--rate", "20000"),
+            ("164,144 of 164,144", "frauds caught"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["credit", "fraud"],
+)
+def test_a_terminal_shows_what_came_of_it(
+    demo: tuple[str, ...], told: tuple[str, ...], tmp_path: Path
+) -> None:
+    with Terminal(*demo, "--dir", "X", cwd=tmp_path) as terminal:
+        assert terminal.read_to_end(180) == 0
+    for each in (*told, "X/alerts.jsonl", "try next"):
         assert each in terminal.text
     assert re.search(r"latency +p50 \d[\d,]* ms, p99 \d[\d,]* ms", terminal.text)
     assert "Traceback" not in terminal.text
