@@ -182,6 +182,8 @@ class TrainConfig:
         feature_dropout: the share of the features that an account does not see, drawn anew for
             each of its windows.
         label_smoothing, focal: see :func:`models.objective.weighted_loss`.
+        calibration_prior: how far the validation period may move the calibration, see
+            :func:`models.calibration.fit_platt`; 0 for as far as it likes.
         precision: of the network while it learns (:class:`models.precision.Precision`); weights,
             loss and the model that is kept are float32.
         thresholds_by: how the thresholds are chosen, ``budget`` or ``cost``; for this and the next
@@ -214,6 +216,7 @@ class TrainConfig:
     feature_dropout: float = 0.0
     label_smoothing: float = 0.0
     focal: float = 0.0
+    calibration_prior: float = 0.0
     precision: str = AUTO
     thresholds_by: str = BUDGET
     review_share: float = 0.005
@@ -293,10 +296,10 @@ _RULES: dict[tuple[str, ...], tuple[Callable[[Any], bool], str]] = {
         "at least 0 and below 1",
     ),
     _POSITIVE: (lambda value: value > 0, "above 0"),
-    ("warm_up_days", "label_delay_days", "weight_decay", "focal", "threads", "seed"): (
-        lambda value: value >= 0,
-        "0 or more",
-    ),
+    (
+        *("warm_up_days", "label_delay_days", "weight_decay", "focal", "threads", "seed"),
+        "calibration_prior",
+    ): (lambda value: value >= 0, "0 or more"),
     ("precision",): (PRECISIONS.__contains__, f"one of {', '.join(PRECISIONS)}"),
 }
 

@@ -99,7 +99,7 @@ def train(
     fit_scales(scorer, prepared.material, config.seed)
     learner = Learner(scorer, prepared.material, config, processes)
     best = Fitting(learner, progress, checkpoint).run()
-    judged = _calibrated(best, prepared)
+    judged = _calibrated(best, prepared, config.calibration_prior)
     return TrainedScorer(
         scorer=best,
         schema=schema,
@@ -174,11 +174,11 @@ def fit_scales(scorer: Scorer, material: Material, seed: int) -> None:
     scorer.reference.copy_(torch.from_numpy(np.median(sample[:half].numpy(), axis=0)))
 
 
-def _calibrated(best: Scorer, prepared: Prepared) -> Judged:
+def _calibrated(best: Scorer, prepared: Prepared, prior: float) -> Judged:
     """Calibrate a scorer on the validation period, and return the events of that with scores."""
     labels, validation = prepared.labels, prepared.periods.validation
     logits = validation_logits(best, prepared.material)
-    best.calibration.set(*fit_platt(logits.astype(np.float64), labels[validation] > 0.5))
+    best.calibration.set(*fit_platt(logits.astype(np.float64), labels[validation] > 0.5, prior))
     scores = np.zeros(len(labels), dtype=np.float32)
     with torch.inference_mode():
         odds = best.calibration(torch.from_numpy(logits))

@@ -128,6 +128,7 @@ class Alignment:
         places: Iterable[Place] = (),
     ) -> None:
         self._shared = shared
+        self._bucket_ms = {1000 * each.bucket_s for each in shared}
         self._events_topic = events_topic
         self._grace_ms, self._idle_ms = grace_ms, round(idle_s * 1000)
         self._stale_ms = round(stale_s * 1000)
@@ -220,12 +221,7 @@ class Alignment:
 
     def news(self) -> dict[Place, Clock]:
         """Return those of this worker's clocks that others should hear of."""
-        step_ms = self._grace_ms // 8
-        return {
-            place: clock
-            for place, clock in self.mine().items()
-            if _differs(self._said.get(place), clock, step_ms)
-        }
+        return {place: clock for place, clock in self.mine().items() if self._is_news(place, clock)}
 
     def is_urgent(self) -> bool:
         """Whether others should hear of this worker's clocks at once.
@@ -303,23 +299,28 @@ class Alignment:
         is_fresh = now_ms() - clock.said_ms <= max(_FRESH_MS, self._idle_ms)
         return is_fresh and clock.is_idle(self._busy_ms, self._idle_ms)
 
+    def _is_news(self, place: Place, clock: Clock) -> bool:
+        """Whether a clock is worth telling: it has moved, changed, or was told long ago."""
+        said = self._said.get(place)
+        if said is None or clock.said_ms - said.said_ms >= _REPEAT_MS:
+            return True
+        if (said.quiet_ms is None) != (clock.quiet_ms is None):
+            return True
+        if said.time_ms is None or clock.time_ms is None:
+            return said.time_ms != clock.time_ms
+        if clock.time_ms - said.time_ms >= self._grace_ms // 8:
+            return True
+        # Others may wait for no more than a bucket to be left.
+        return any(
+            said.time_ms // bucket_ms != clock.time_ms // bucket_ms for bucket_ms in self._bucket_ms
+        )
+
     def _note_activity(self) -> None:
         """Note that records came, wait or were processed somewhere."""
         now = now_ms()
         if now - self._active_ms > self._idle_ms:
             self._busy_ms = now
         self._active_ms = now
-
-
-def _differs(said: Clock | None, clock: Clock, step_ms: int) -> bool:
-    """Whether a clock is worth telling: it has moved, changed, or was told long ago."""
-    if said is None or clock.said_ms - said.said_ms >= _REPEAT_MS:
-        return True
-    if (said.quiet_ms is None) != (clock.quiet_ms is None):
-        return True
-    if said.time_ms is None or clock.time_ms is None:
-        return said.time_ms != clock.time_ms
-    return clock.time_ms - said.time_ms >= step_ms
 
 
 def now_ms() -> int:

@@ -17,6 +17,7 @@ from tests.bundles import SHARED, TERMINAL
 
 DAY_MS = 86_400_000
 GRACE_MS = 3_600_000
+BUCKET_MS = 1000 * TERMINAL.bucket_s
 START = 20_000 * DAY_MS + DAY_MS // 2
 A, B, C = ("events", 0), ("events", 1), ("events", 2)
 LABELS = ("labels", 0)
@@ -400,6 +401,17 @@ def test_clocks_are_told_when_they_have_moved_or_changed(make: Make, clock: Time
     clock.s += 1
     mine.quiet(A)
     assert mine.news().keys() == {A}
+
+
+def test_clocks_are_told_once_they_have_left_a_bucket(make: Make) -> None:
+    mine = make(A)
+    end = (START // BUCKET_MS + 1) * BUCKET_MS
+    mine.processed(A, START)
+    mine.hold(A, end - 1)
+    mine.told(mine.news())
+    assert mine.news() == {}
+    mine.hold(A, end)
+    assert mine.news()[A].time_ms == end
 
 
 def test_how_far_a_partition_is_ahead(make: Make) -> None:
