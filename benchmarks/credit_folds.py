@@ -108,7 +108,7 @@ def train_fold(data: Data, fold: int, folder: Path, schema: Schema, config: Trai
         mine = np.flatnonzero(~np.isin(data.client, data.folds[fold]))
         events = replace(data.columns.take(mine), rows=np.arange(len(mine)))
         trained = train(events, data.labels[mine], schema, config)
-        export_bundle(trained, target, name="credit-cnn", version="1", training=_ABOUT)
+        export_bundle(trained, target, name="credit-cnn", version="2", training=_ABOUT)
     return Bundle.load(target)
 
 

@@ -35,6 +35,11 @@ class Result:
     partition: int
     seen_s: float
 
+    @property
+    def told(self) -> str:
+        """It in short."""
+        return f"{self.score:.6g} {self.said.decode()}"
+
 
 @dataclass
 class Observer:
@@ -45,7 +50,7 @@ class Observer:
         alerts: the first of each event.
         letters: dead letters.
         repeats: how many scores and alerts came again, the same.
-        changed: events whose result came again and was another.
+        changed: events whose result came again and was another, with both.
         shown: duplicates marked as such: the input held an event twice.
         newest: when the last new score of each partition was seen, by the monotonic clock.
     """
@@ -116,4 +121,4 @@ class Observer:
                 continue
             self.repeats += 1
             if before.said != result.said or abs(before.score - score) > TOLERANCE:
-                self.changed.append(event)
+                self.changed.append(f"{event}: {before.told} became {result.told}")

@@ -18,6 +18,16 @@ def test_platt_scaling_recovers_what_was_done_to_the_odds() -> None:
     assert offset == pytest.approx(0.5, abs=0.06)
 
 
+def test_a_prior_holds_the_calibration_until_many_events_say_otherwise() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(-1, 1, 1_000_000)
+    labels = rng.random(len(truth)) < 1 / (1 + np.exp(-truth))
+    few, many = (fit_platt(truth[:n] - 0.5, labels[:n], prior=0.02) for n in (300, len(truth)))
+    assert few == pytest.approx((1.0, 0.0), abs=0.05)
+    assert many == pytest.approx((1.0, 0.5), abs=0.02)
+    assert fit_platt(truth[:300] - 0.5, labels[:300])[1] > 0.2
+
+
 @pytest.mark.parametrize("labels", [[True, True], [False, False], [True, False]])
 def test_platt_scaling_leaves_alone_what_it_cannot_fit(labels: list[bool]) -> None:
     assert fit_platt(np.array([-1.0, 1.0]), np.array(labels)) == (1.0, 0.0)
