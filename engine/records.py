@@ -193,10 +193,10 @@ class Encoder:
             {
                 "group": each.group.name,
                 "text": each.group.text,
-                self._reasons_in: round(each.log_odds, 3),
+                self._reasons_in: each.shown,
             }
             for each in scored.reasons[place]
-            if each.log_odds > 0
+            if each.is_reason
         ]
 
     def _amount_of(self, columns: Columns, place: int) -> float | None:

@@ -35,6 +35,16 @@ class Contribution:
     group: ReasonGroup
     log_odds: float
 
+    @property
+    def shown(self) -> float:
+        """How far, as an alert has it: to three digits after the point."""
+        return round(self.log_odds, 3)
+
+    @property
+    def is_reason(self) -> bool:
+        """Whether it speaks for risk, by more than the rounding of another batch would."""
+        return self.shown > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:

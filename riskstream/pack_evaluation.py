@@ -83,7 +83,7 @@ def scored_history(
         judged=columns.event_time_ms[fresh] >= start_ms,
         data=data,
         reasons={
-            moved[place]: [each.group.name for each in reasons if each.log_odds > 0]
+            moved[place]: [each.group.name for each in reasons if each.is_reason]
             for place, reasons in found.reasons.items()
         },
     )

@@ -172,7 +172,7 @@ def hand_made(**changes: Any) -> Scored:
             "late": np.array([False, True]),
             "failed": np.array([False, False]),
             "states": LAYOUT.zeros(1),
-            "reasons": {1: [*reasons, Contribution(amount, -3.0)]},
+            "reasons": {1: [*reasons, Contribution(amount, 4e-4), Contribution(amount, -3.0)]},
             "kept": np.zeros((2, 0), np.float32),
         }
         | changes
