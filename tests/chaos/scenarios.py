@@ -52,7 +52,8 @@ SCENARIOS: dict[str, Scenario] = {
     "store-slow": Scenario(store.slow, has_proxy=True),
     "kafka-away-10s": Scenario(broker.away(10)),
     "kafka-away-120s": Scenario(broker.away(120), is_long=True),
-    "kafka-grows": Scenario(broker.grows),
+    # A label comes two days after its event: here, two seconds.
+    "kafka-grows": Scenario(broker.grows, settings={"broker__metadata_age_s": 1.0}),
     "kafka-expires": Scenario(broker.expires),
     "alerts-too-large": Scenario(
         broker.too_large, topics={"alerts": 700}, settings={"model__review_threshold": 0.0}
