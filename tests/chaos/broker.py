@@ -96,7 +96,8 @@ async def too_large(world: World) -> None:
         pass
     check_results(world, (await world.truth()).scores)
     cut = [each for each in world.observer.alerts.values() if b"event_too_large" in each.said]
+    alerts = len(world.observer.alerts)
+    assert alerts == world.plan.events, f"{alerts:,} alerts of {world.plan.events:,} events"
     assert cut, "no alert went without its event"
-    assert len(cut) == len(world.observer.alerts)
-    world.facts.append(f"{len(cut):,} alerts without their events")
+    world.facts.append(f"{len(cut):,} of {alerts:,} alerts without their events")
     await check(world)

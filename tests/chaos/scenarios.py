@@ -56,7 +56,7 @@ SCENARIOS: dict[str, Scenario] = {
     "kafka-grows": Scenario(broker.grows, settings={"broker__metadata_age_s": 1.0}),
     "kafka-expires": Scenario(broker.expires),
     "alerts-too-large": Scenario(
-        broker.too_large, topics={"alerts": 700}, settings={"model__review_threshold": 0.0}
+        broker.too_large, topics={"alerts": 900}, settings={"model__review_threshold": 0.0}
     ),
     "node-lost": Scenario(cluster.node_lost, nodes=3, settings={"topics__replication_factor": 3}),
 }
