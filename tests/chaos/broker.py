@@ -47,8 +47,11 @@ async def grows(world: World) -> None:
     assert not seen.changed
     lines = world.log_lines("has more partitions")
     assert lines, "no worker has said that the topic has more partitions"
-    used = {result.partition for result in seen.scores.values()}
-    world.facts.append(f"{len(seen.scores):,} events scored, in partitions {sorted(used)}")
+    moved = sum([await world.end_of(TopicPartition(topic, before + at)) for at in range(2)])
+    assert moved, "no event went to a new partition"
+    world.facts.append(
+        f"{len(seen.scores):,} events scored, {moved:,} of them from the two new partitions"
+    )
 
 
 async def expires(world: World) -> None:
