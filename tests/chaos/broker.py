@@ -78,7 +78,14 @@ async def expires(world: World) -> None:
         assert said is not None, f"the log names another partition than {tp.partition}: {line}"
         assert int(said[1]) == lost, f"{lost} events are gone, and the log says: {line}"
     assert len(world.observer.scores) == world.fed - lost
-    world.facts.append(f"{lost:,} events of partition {tp.partition} deleted, and told")
+    # What became known of a deleted event is told of too.
+    said_of = {(*each.headers[0], *each.headers[2]) for each in world.observer.letters}
+    labels = world.stream.settings.topics.labels
+    assert said_of <= {("reason", b"unknown_event", "topic", labels.encode())}, said_of
+    world.facts.append(
+        f"{lost:,} events of partition {tp.partition} deleted, and told; "
+        f"{len(world.observer.letters):,} labels of deleted events are dead letters"
+    )
 
 
 async def _delete_half(world: World, tp: TopicPartition) -> int:

@@ -85,11 +85,15 @@ class Observer:
         async def enough() -> bool:
             if self._task is not None and self._task.done():
                 self._task.result()
-            return len(self.scores) + len(self.letters) >= events
+            return len(self.scores) >= events
 
-        await wait_for_async(
-            enough, within_s, f"{events:,} events (there are {len(self.scores):,})"
-        )
+        try:
+            await wait_for_async(enough, within_s, f"{events:,} events to be scored")
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"{error}; {len(self.scores):,} are, and there are {len(self.letters)} dead "
+                f"letters, {self.letters[:1]} the first"
+            ) from None
 
     async def _read(self) -> None:
         async with self.stream.reader() as (consumer, lists):
