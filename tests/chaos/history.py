@@ -58,6 +58,7 @@ class History:
     events: int
     accounts: int
     seed: int
+    note_bytes: int = 0
 
     @cached_property
     def values(self) -> list[bytes]:
@@ -65,6 +66,7 @@ class History:
         rng = np.random.default_rng(self.seed)
         n = self.events
         cards, places = rng.integers(0, self.accounts, n), rng.integers(0, self.accounts // 4, n)
+        note = {"note": "n" * self.note_bytes} if self.note_bytes else {}
         amounts = np.round(rng.lognormal(3.5, 1.0, n), 2).tolist()
         return [
             orjson.dumps(
@@ -74,6 +76,7 @@ class History:
                     "card_id": f"card-{cards[at]}",
                     "terminal_id": f"p{places[at]}",
                     "amount": amounts[at],
+                    **note,
                 }
             )
             for at, time_ms in enumerate(self.times_ms.tolist())

@@ -28,7 +28,9 @@ async def play(scenario: Scenario, plan: Plan, kafka_home: Path, directory: Path
         proxy = SlowProxy(valkey.port or 0) if scenario.has_proxy else None
         if proxy is not None:
             await proxy.start()
-        world = World(plan, directory, kafka, valkey, proxy, dict(scenario.settings))
+        world = World(
+            plan, directory, kafka, valkey, proxy, dict(scenario.settings), scenario.note_bytes
+        )
         for name, largest in scenario.topics.items():
             topic = getattr(world.stream.settings.topics, name)
             await create(kafka.bootstrap, topic, max_message_bytes=str(largest))

@@ -21,6 +21,7 @@ class Scenario:
         strikes: how often workers are struck, if not said.
         guarantees: with which it is run.
         settings: of the workers.
+        note_bytes: how much each event carries that no model reads.
         topics: which of them take records of so many bytes at most.
         nodes: how many brokers there are.
         has_proxy: whether the workers reach the store through a proxy.
@@ -33,6 +34,7 @@ class Scenario:
     strikes: int = 10
     guarantees: tuple[str, ...] = ("at_least_once", "exactly_once")
     settings: dict[str, Any] = field(default_factory=dict)
+    note_bytes: int = 0
     topics: dict[str, int] = field(default_factory=dict)
     nodes: int = 1
     has_proxy: bool = False
@@ -56,7 +58,10 @@ SCENARIOS: dict[str, Scenario] = {
     "kafka-grows": Scenario(broker.grows, settings={"broker__metadata_age_s": 1.0}),
     "kafka-expires": Scenario(broker.expires),
     "alerts-too-large": Scenario(
-        broker.too_large, topics={"alerts": 900}, settings={"model__review_threshold": 0.0}
+        broker.too_large,
+        note_bytes=2_000,
+        topics={"alerts": 2_000},
+        settings={"model__review_threshold": 0.0},
     ),
     "node-lost": Scenario(cluster.node_lost, nodes=3, settings={"topics__replication_factor": 3}),
 }

@@ -86,6 +86,7 @@ class World:
         store: a running Valkey.
         proxy: between the workers and the store; None where there is none.
         settings: the workers' settings, over those of a test's stream.
+        note_bytes: how much each event carries that no model reads.
         facts: what a scenario found out, for its line.
     """
 
@@ -95,13 +96,16 @@ class World:
     store: EmbeddedValkey
     proxy: SlowProxy | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    note_bytes: int = 0
     facts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         folder = pack_folder("fraud") / "bundle"
         self.rng = random.Random(self.plan.seed)
         self.bundle = Bundle.load(folder)
-        self.history = History(self.plan.events, self.plan.accounts, self.plan.seed)
+        self.history = History(
+            self.plan.events, self.plan.accounts, self.plan.seed, self.note_bytes
+        )
         self.stream = Stream(
             self.directory,
             self.kafka.bootstrap,
