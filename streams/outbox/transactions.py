@@ -191,9 +191,11 @@ class Outlet:
             ProducerFenced: another worker has taken the partition.
             KafkaError: trying again may help.
         """
-        for part, error in failures:
-            if not is_too_large(error):
-                raise error
+        large = [(part, error) for part, error in failures if is_too_large(error)]
+        if not large:
+            raise failures[0][1]
+        # What came after one that was refused is refused too, as out of order.
+        for part, error in large:
             pending = replaced(pending, part, smaller(part, error, self._shrink))
         return pending
 
