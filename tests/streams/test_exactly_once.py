@@ -230,7 +230,7 @@ async def test_a_transaction_that_was_begun_is_not_seen_and_holds_up_nobody(
     assert await texts(stream, 1) == [b"1"]
 
 
-@pytest.mark.parametrize("size", [1, 7])
+@pytest.mark.parametrize("size", [1, 7, 60])
 async def test_what_is_too_large_is_made_smaller_and_nothing_is_sent_twice(
     make_stream: MakeStream, apache_kafka: str, size: int
 ) -> None:
