@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.shared import SharedEntity
 
@@ -58,6 +58,15 @@ class Clock:
         if self.quiet_ms is None:
             return False
         return self.said_ms - max(self.quiet_ms, busy_ms) >= idle_ms
+
+    def until_polled(self) -> Clock:
+        """Return it with the time of its last poll, by which nothing was left to read.
+
+        Only for records of the present: what happened before the poll has been published.
+        """
+        if self.quiet_ms is None:
+            return self
+        return replace(self, time_ms=max(self.time_ms or 0, self.said_ms))
 
     def to_bytes(self) -> bytes:
         """Return it as the state store holds it."""
@@ -137,6 +146,8 @@ class Alignment:
         self._reached: dict[Place, int | None] = {}
         self._heads: dict[Place, int] = {}
         self._quiet_ms: dict[Place, int | None] = {}
+        #: What this was before the records came that have not been read yet.
+        self._quiet_before_ms: dict[Place, int | None] = {}
         self._polled_ms: dict[Place, int] = {}
         self._others: dict[Place, Clock] = {}
         self._said: dict[Place, Clock] = {}
@@ -158,6 +169,7 @@ class Alignment:
         self._reached[place] = None
         self._heads.pop(place, None)
         self._quiet_ms[place] = 0 if is_caught_up else None
+        self._quiet_before_ms.pop(place, None)
         self._polled_ms[place] = now_ms()
         self._others.pop(place, None)
         self._has_heard = False
@@ -167,14 +179,30 @@ class Alignment:
         for place in list(self._reached):
             if place[0] == topic and (partitions is None or place[1] in partitions):
                 del self._reached[place], self._quiet_ms[place]
+                self._quiet_before_ms.pop(place, None)
                 self._heads.pop(place, None)
                 self._said.pop(place, None)
                 self._has_heard = False
 
     def arrived(self, place: Place) -> None:
         """Note that records came."""
+        self._quiet_before_ms.setdefault(place, self._quiet_ms.get(place))
         self._quiet_ms[place] = None
         self._note_activity()
+
+    def read(self, place: Place, is_timed: bool) -> None:
+        """Note that what came has been read.
+
+        Args:
+            place: where it came.
+            is_timed: whether any of it has an event time. Records that cannot be read tell no
+                time, however many come: they hold up others no more than a partition that has
+                been read to its end.
+        """
+        quiet_ms = self._quiet_before_ms.pop(place, None)
+        if not is_timed and place in self._reached:
+            self._polled_ms[place] = now_ms()
+            self._quiet_ms[place] = self._polled_ms[place] if quiet_ms is None else quiet_ms
 
     def quiet(self, place: Place) -> None:
         """Note that a poll found nothing more in a partition."""
@@ -241,8 +269,10 @@ class Alignment:
         """Return the event time that all partitions have reached, in ms since 1970.
 
         Args:
-            events_only: whether only partitions of events count.
-            is_live: whether a partition that has been read to its end holds up nobody at all.
+            events_only: whether only partitions of events count: for labels, none of which may
+                come before its event.
+            is_live: whether a partition that has been read to its end holds up no events, and
+                labels only of what was published since it was polled.
         """
         now = now_ms()
         oldest_ms = now - self._stale_ms
@@ -254,12 +284,16 @@ class Alignment:
         if self._started_ms >= oldest_ms:
             unheard = self._places - clocks.keys()
             clocks |= dict.fromkeys(unheard, Clock(None, None, now))
-        return slowest(
-            clock
-            for place, clock in clocks.items()
-            if (not events_only or place[0] == self._events_topic)
-            and not (clock.quiet_ms is not None if is_live else self._is_idle(clock))
-        )
+        if not events_only:
+            return slowest(
+                clock
+                for clock in clocks.values()
+                if not (clock.quiet_ms is not None if is_live else self._is_idle(clock))
+            )
+        events = [clock for place, clock in clocks.items() if place[0] == self._events_topic]
+        if is_live:
+            return slowest(clock.until_polled() for clock in events)
+        return slowest(clock for clock in events if not self._is_idle(clock))
 
     def limit(self, topic: str, oldest_ms: int = 0) -> int:
         """Return the event time before which a topic's records may be processed.

@@ -60,6 +60,7 @@ class RiskApp(faust.App):
         self.has_been_assigned = False
         self.is_spare = False
         self._has_news = asyncio.Event()
+        self._revocations = 0
         self.recovery = Recovery(self)
         self._told_lost: dict[TP, int] = {}
         self._following: set[asyncio.Task[None]] = set()
@@ -115,8 +116,10 @@ class RiskApp(faust.App):
         for tp in partitions:
             self.pipeline.alignment.arrived((tp.topic, tp.partition))
 
-    def on_spare(self) -> None:
-        """Note that the other workers have all partitions: this one is ready to take over."""
+    async def on_spare(self) -> None:
+        """Leave everything: the other workers have all partitions. This one can take over."""
+        self.recovery.forget()
+        await self._leave_all()
         self.is_spare = True
 
     def on_quiet(self, tp: TP) -> None:
@@ -128,20 +131,25 @@ class RiskApp(faust.App):
         if found < expected:
             self.fail(turned_back(partition.topic, partition.partition, expected, found))
             return False
+        epoch = self.batches.epochs[partition]
         try:
             held = await self.batches.held([partition], self.exact_ends)
         except BrokerUnavailable:
-            self.batches.rewind(partition, expected)
+            # Who has sought it meanwhile knows better where it goes on.
+            if self.batches.epochs[partition] == epoch:
+                self.batches.rewind(partition, expected)
             return False
         self._tell_lost(partition, expected, min(held[partition].beginning, found))
         return True
 
     async def take(self, lane: Lane[Any], wanted: Iterable[TP]) -> dict[TP, int]:
         """Own partitions and return where they go on; nothing where the worker is to stop."""
-        tps = {tp.partition: tp for tp in wanted}
+        tps, revocations = {tp.partition: tp for tp in wanted}, self._revocations
         try:
             found = await lane.positions(tps)
             starts = await self._starts({tps[each]: at for each, at in found.items()})
+            if self._revocations != revocations:
+                return {}
             caught_up = [tp.partition for tp, start in starts.items() if start.is_caught_up]
             await lane.own({tp.partition: found[tp.partition] for tp in starts}, caught_up)
         except Interrupted as error:
@@ -189,7 +197,7 @@ class RiskApp(faust.App):
         if first >= end:
             return
         self._told_lost[tp] = end
-        self.metrics.lost.labels(tp.partition).inc(end - first)
+        self.metrics.lost.labels(tp.topic, tp.partition).inc(end - first)
         logger.error(
             "%d events of partition %d of %s were deleted before they were scored",
             end - first,
@@ -202,7 +210,12 @@ class RiskApp(faust.App):
 
         What waited for slower partitions is their next owners', who would be fenced by it.
         """
+        self._revocations += 1
         self.pipeline.retries.interrupt()
+        self.recovery.forget()
+        await self._leave_all()
+
+    async def _leave_all(self) -> None:
         for lane in self.pipeline.lanes.values():
             async with lane.lock:
                 await self.settle(lane)

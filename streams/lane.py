@@ -134,8 +134,9 @@ class Lane(Generic[ContentT]):
 
     def drop(self, partitions: Iterable[int]) -> list[int]:
         """Take some partitions no more, and return those that were taken until now."""
-        mine = [each for each in partitions if self._stored.pop(each, None) is not None]
+        mine = [each for each in partitions if each in self._stored]
         for partition in mine:
+            del self._stored[partition]
             self._tell_behind(partition)
             # It has reached nothing: others must not go on as if it had.
             self._alignment.own((self.topic, partition), False)
@@ -161,7 +162,9 @@ class Lane(Generic[ContentT]):
                 epochs[partition] = poll.epochs[partition]
         if records:
             content = self._handler.decode(records, poll.received_ms)
-            self._waiting.append(Batch(records, epochs, poll.received_ms, content))
+            batch = Batch(records, epochs, poll.received_ms, content)
+            self._waiting.append(batch)
+            self._tell_read(batch)
         return await self.advance(is_left)
 
     async def advance(self, is_left: IsLeft) -> Outcome:
@@ -286,6 +289,11 @@ class Lane(Generic[ContentT]):
             rest += [after] if len(after) else []
         self._waiting = rest
         return Batch.joined(ready) if ready else None
+
+    def _tell_read(self, batch: Batch[ContentT]) -> None:
+        if self._alignment.is_on:
+            for partition in batch.epochs:
+                self._alignment.read((self.topic, partition), partition in batch.heads)
 
     def _tell_heads(self) -> None:
         if not self._alignment.is_on:

@@ -129,7 +129,10 @@ class Metrics:
         self.dead_letters = counter("dead_letters", "Events not scored", "reason")
         self.rekeyed = counter("rekeyed", "Events published again under their account")
         self.lost = counter(
-            "lost_events", "Events that Kafka deleted before they were scored", "partition"
+            "lost_events",
+            "Events or labels that Kafka deleted before they were processed",
+            "topic",
+            "partition",
         )
         self.rebuilt = counter(
             "rebuilt_events", "Events scored again to rebuild states, and not published again"

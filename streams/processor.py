@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -134,6 +135,8 @@ class Processor:
         self._outbox = outbox
         self._retries = retries
         self._metrics = metrics
+        # One for all batches: with each thread more, the allocator keeps memory of its own.
+        self._thread = ThreadPoolExecutor(1, "score")
         self._effects = Effects(settings, scorer, store, shared, outbox, retries, metrics)
 
     def decode(self, records: Sequence[ConsumerRecord], received_ms: int) -> Decoded:
@@ -186,7 +189,7 @@ class Processor:
         if not in_thread:
             return self._scorer.score(*arguments)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, self._scorer.score, *arguments)
+        return await loop.run_in_executor(self._thread, self._scorer.score, *arguments)
 
     async def _read(self, batch: Batch[Decoded], ahead: Begun | None) -> _Read:
         columns = batch.content.columns

@@ -210,9 +210,9 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Take partitions; tell the application where there are none."""
         await super().on_partitions_assigned(assigned, generation_id)
-        on_spare: Callable[[], None] | None = getattr(self.app, "on_spare", None)
+        on_spare: Callable[[], Awaitable[None]] | None = getattr(self.app, "on_spare", None)
         if not assigned and on_spare is not None:
-            on_spare()
+            await on_spare()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget what was processed of partitions that leave."""

@@ -59,8 +59,13 @@ class ExactlyOnce:
         for partition in partitions:
             self._leave(self._outlets.pop((topic, partition), None))
             taken[topic, partition] = self._outlet(topic, partition)
-        await asyncio.gather(*(self._fence(outlet) for outlet in taken.values()))
-        found = await self._retries.until_done("read", lambda: self._committed(taken))
+        try:
+            await asyncio.gather(*(self._fence(outlet) for outlet in taken.values()))
+            found = await self._retries.until_done("read", lambda: self._committed(taken))
+        except BaseException:
+            for outlet in taken.values():
+                self._leave(outlet)
+            raise
         for place, outlet in taken.items():
             outlet.published = found[place]
         self._outlets |= taken

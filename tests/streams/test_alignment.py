@@ -189,6 +189,40 @@ def test_one_at_its_end_holds_no_records_of_the_present(make: Make, clock: Time)
     assert mine.limit("events", oldest_ms=now_ms) < now_ms
 
 
+def test_a_label_of_the_present_waits_for_events_that_may_have_come_since_the_last_poll(
+    make: Make, clock: Time
+) -> None:
+    mine = make()
+    dead = said(clock, None, is_idle=True)
+    clock.s += 9
+    now_ms = clock.time_ns() // 1_000_000
+    mine.hear({A: dead})
+    assert mine.limit("events", oldest_ms=now_ms) > now_ms
+    assert mine.limit("labels", oldest_ms=now_ms) == dead.said_ms + 1
+    mine.hear({A: said(clock, None, is_idle=True)})
+    assert mine.limit("labels", oldest_ms=now_ms) == now_ms + 1
+
+
+@pytest.mark.parametrize("is_caught_up", [True, False])
+def test_records_that_cannot_be_read_hold_up_nobody_for_ever(
+    make: Make, clock: Time, is_caught_up: bool
+) -> None:
+    mine = make(A)
+    mine.own(B, is_caught_up)
+    mine.hear({})
+    mine.hold(A, START)
+    for _ in range(11):
+        clock.s += 0.1
+        mine.hold(A, START)
+        mine.arrived(B)
+        assert mine.limit("events") < START, "they may be of any time before they are read"
+        mine.read(B, is_timed=False)
+    assert mine.limit("events") == START + GRACE_MS + 1
+    mine.arrived(B)
+    mine.read(B, is_timed=True)
+    assert mine.limit("events") < START
+
+
 def test_a_partition_is_as_quiet_as_its_last_poll_found_it(make: Make, clock: Time) -> None:
     mine = make(A, B)
     mine.hold(A, START)
