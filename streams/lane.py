@@ -14,8 +14,9 @@ from typing import Any, Generic, cast
 
 from aiokafka import ConsumerRecord
 
-from streams.alignment import NO_LIMIT, Alignment
+from streams.alignment import Alignment
 from streams.batch import Batch, ContentT
+from streams.clocks import NO_LIMIT
 from streams.handling import Begun, IsLeft, Outcome, Overlapping, Stepwise
 from streams.log import get_logger
 from streams.polls import Poll

@@ -8,7 +8,8 @@ from typing import Any
 from engine.decode import Decoder
 from engine.labels import LabelReader
 from engine.scorer import Scorer
-from streams.alignment import Alignment, Clock, Place
+from streams.alignment import Alignment
+from streams.clocks import Clock, Place
 from streams.labels import LabelProcessor
 from streams.lane import Lane
 from streams.log import get_logger

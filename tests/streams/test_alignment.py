@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.shared import SharedEntity
-from streams import alignment as module
-from streams.alignment import NO_LIMIT, Alignment, Clock, Place, limit_of, slowest
+from streams import clocks as module
+from streams.alignment import Alignment
+from streams.clocks import NO_LIMIT, Clock, Place, limit_of, slowest
 from tests.bundles import SHARED, TERMINAL
 
 DAY_MS = 86_400_000
