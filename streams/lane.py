@@ -16,12 +16,12 @@ from aiokafka import ConsumerRecord
 
 from streams.alignment import Alignment
 from streams.batch import Batch, ContentT
-from streams.clocks import NO_LIMIT
 from streams.handling import Begun, IsLeft, Outcome, Overlapping, Stepwise
 from streams.log import get_logger
 from streams.polls import Poll
 from streams.retries import Retries
 from streams.store.base import Store, WriteKind, WriteOutcome
+from streams.waiting import Waiting
 
 logger = get_logger(__name__)
 
@@ -76,13 +76,12 @@ class Lane(Generic[ContentT]):
         self._overlapping = handler if isinstance(handler, Overlapping) else None
         self._alignment = alignment
         self._retries = retries
-        self._max_batch = max_batch
         #: Held by whoever processes records: a poll, or the clock that lets waiting ones go.
         self.lock = asyncio.Lock()
         self._stored: dict[int, int | None] = {}
         #: How often each partition was taken. What was begun before it was taken anew is not its.
         self._takes: Counter[int] = Counter()
-        self._waiting: list[Batch[ContentT]] = []
+        self._waiting: Waiting[ContentT] = Waiting(max_batch)
         self._flight: _Flight[ContentT] | None = None
 
     def stored(self, partition: int) -> int | None:
@@ -97,7 +96,7 @@ class Lane(Generic[ContentT]):
     @property
     def waiting(self) -> set[int]:
         """The partitions with records that wait for others."""
-        return {partition for batch in self._waiting for partition in batch.epochs}
+        return self._waiting.partitions
 
     @property
     def flight(self) -> asyncio.Task[Any] | None:
@@ -164,7 +163,7 @@ class Lane(Generic[ContentT]):
         if records:
             content = self._handler.decode(records, poll.received_ms)
             batch = Batch(records, epochs, poll.received_ms, content)
-            self._waiting.append(batch)
+            self._waiting.add(batch)
             self._tell_read(batch)
         return await self.advance(is_left)
 
@@ -205,7 +204,6 @@ class Lane(Generic[ContentT]):
             # Whoever waits here may be cancelled: the batch goes on.
             written = await asyncio.shield(flight.task)
         except BaseException:
-            # They are read again: by whoever owns them next.
             self._waiting.clear()
             raise
         finally:
@@ -236,7 +234,7 @@ class Lane(Generic[ContentT]):
             self._flight = _Flight(batch, begun, takes, finishing)
         else:
             # It was computed from what did not come about, or is no longer this worker's.
-            self._waiting.insert(0, batch)
+            self._waiting.put_back(batch)
         return outcome
 
     async def _handle(self, batch: Batch[ContentT]) -> Outcome:
@@ -246,7 +244,6 @@ class Lane(Generic[ContentT]):
         try:
             written = await handler.handle(batch, stored)
         except BaseException:
-            # They are read again: by whoever owns them next.
             self._waiting.clear()
             raise
         return self._concluded(batch, written, takes)
@@ -269,27 +266,8 @@ class Lane(Generic[ContentT]):
         def is_gone(partition: int, epoch: int) -> bool:
             return partition not in self._stored or is_left(partition, epoch)
 
-        oldest_ms = min(int(each.content.time_ms.min(initial=NO_LIMIT)) for each in self._waiting)
-        limit_ms = self._alignment.limit(self.topic, oldest_ms)
-        ready: list[Batch[ContentT]] = []
-        rest: list[Batch[ContentT]] = []
-        for each in self._waiting:
-            batch = each.without(is_gone)
-            if not len(batch):
-                continue
-            if sum(map(len, ready)) >= self._max_batch:
-                rest.append(batch)
-                continue
-            # What comes after records that wait must wait too, whatever its time.
-            blocked = {partition for waiting in rest for partition in waiting.epochs}
-            if batch.is_before(limit_ms, blocked):
-                ready.append(batch)
-                continue
-            before, after = batch.cut(limit_ms, blocked)
-            ready += [before] if len(before) else []
-            rest += [after] if len(after) else []
-        self._waiting = rest
-        return Batch.joined(ready) if ready else None
+        limit_ms = self._alignment.limit(self.topic, self._waiting.oldest_ms)
+        return self._waiting.take(limit_ms, is_gone)
 
     def _tell_read(self, batch: Batch[ContentT]) -> None:
         if self._alignment.is_on:
