@@ -57,7 +57,8 @@ class Alignment:
         self._grace_ms, self._idle_ms = grace_ms, round(idle_s * 1000)
         self._stale_ms = round(stale_s * 1000)
         self._places = frozenset(places)
-        self._started_ms = self._busy_ms = self._active_ms = now_ms()
+        #: When the others were heard last, and since when without a gap.
+        self._heard_ms = self._hears_since_ms = self._busy_ms = self._active_ms = now_ms()
         self._reached: dict[Place, int | None] = {}
         self._heads: dict[Place, int] = {}
         self._quiet_ms: dict[Place, int | None] = {}
@@ -144,6 +145,11 @@ class Alignment:
 
     def hear(self, clocks: Mapping[Place, Clock]) -> None:
         """Take in what all workers say of their partitions."""
+        now = now_ms()
+        if now - self._heard_ms > _FRESH_MS:
+            # Nor could the others say anything meanwhile: they are no more stale than before.
+            self._hears_since_ms = now
+        self._heard_ms = now
         before = self._others
         # A clock of another topic is one that was read before the configuration changed.
         topics = {topic for topic, _ in self._places}
@@ -190,13 +196,14 @@ class Alignment:
                 labels only of what was published since it was polled.
         """
         now = now_ms()
-        oldest_ms = now - self._stale_ms
+        # As of when they were heard last: while the store is away, nobody can say anything.
+        oldest_ms = self._heard_ms - self._stale_ms
         clocks = {
             place: clock
             for place, clock in self._others.items()
-            if max(clock.said_ms, self._started_ms) >= oldest_ms
+            if max(clock.said_ms, self._hears_since_ms) >= oldest_ms
         } | self.mine()
-        if self._started_ms >= oldest_ms:
+        if self._hears_since_ms >= oldest_ms:
             unheard = self._places - clocks.keys()
             clocks |= dict.fromkeys(unheard, Clock(None, None, now))
         if not events_only:

@@ -77,6 +77,13 @@ def said(time: Time, at_ms: int | None, is_idle: bool = False) -> Clock:
     return Clock(at_ms, 0 if is_idle else None, time.time_ns() // 1_000_000)
 
 
+def hear_for(alignment: Alignment, time: Time, seconds: int, clocks: dict[Place, Clock]) -> None:
+    """Hear the same of the others, again and again."""
+    for _ in range(seconds):
+        time.s += 1
+        alignment.hear(clocks)
+
+
 @given(KINDS, TIMES_MS, st.integers(0, 10**9), st.integers(0, 10**10))
 def test_an_event_before_the_limit_reads_nothing_that_the_slowest_may_add_to(
     kinds: list[SharedEntity], slowest_ms: int, grace_ms: int, back_ms: int
@@ -289,13 +296,25 @@ def test_other_workers_hold_until_they_are_stale(make: Make, clock: Time) -> Non
     mine.hold(A, START + DAY_MS)
     clock.s += 3_600
     last = said(clock, START)
+    for _ in range(60):
+        mine.hear({B: last, C: said(clock, 1, is_idle=True)})
+        assert mine.limit("events") == START + GRACE_MS + 1
+        clock.s += 1
+    clock.s += 1
     mine.hear({B: last, C: said(clock, 1, is_idle=True)})
+    assert mine.limit("events") > START + DAY_MS
+
+
+def test_nobody_is_stale_for_what_the_store_did_not_let_them_say(make: Make, clock: Time) -> None:
+    mine = make(A)
+    mine.hold(A, START + DAY_MS)
+    last = said(clock, START)
+    mine.hear({B: last})
+    clock.s += 600
     assert mine.limit("events") == START + GRACE_MS + 1
-    clock.s += 59
-    mine.hear({B: last, C: said(clock, 1, is_idle=True)})
+    mine.hear({B: last})
     assert mine.limit("events") == START + GRACE_MS + 1
-    clock.s += 2
-    mine.hear({B: last, C: said(clock, 1, is_idle=True)})
+    hear_for(mine, clock, 61, {B: last})
     assert mine.limit("events") > START + DAY_MS
 
 
@@ -313,7 +332,7 @@ def test_one_that_was_idle_holds_once_its_worker_says_no_more(make: Make, clock:
     clock.s += 2.1
     mine.arrived(A)
     assert mine.limit("events") < START + 2 * DAY_MS
-    clock.s += 60
+    hear_for(mine, clock, 62, {B: Clock(START, 0, clock.time_ns() // 1_000_000 - 2_100)})
     assert mine.limit("events") > START + 9 * DAY_MS
 
 
@@ -324,7 +343,7 @@ def test_who_starts_waits_for_those_that_may_be_starting_too(make: Make, clock: 
     mine.hold(A, START + DAY_MS)
     mine.hear({B: before})
     assert mine.limit("events") == START + GRACE_MS + 1
-    clock.s += 61
+    hear_for(mine, clock, 61, {B: before})
     assert mine.limit("events") > START + DAY_MS
 
 
@@ -342,8 +361,7 @@ def test_a_partition_that_nobody_has_spoken_of_holds_the_others_at_the_start(
     clock.s += 1
     mine.hear({B: said(clock, START), LABELS: said(clock, None, is_idle=True)})
     assert mine.limit("events") == START + GRACE_MS + 1
-    mine.hear({})
-    clock.s += 61
+    hear_for(mine, clock, 61, {})
     assert mine.limit("events") == START + GRACE_MS + 1
 
 
