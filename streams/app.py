@@ -10,16 +10,15 @@ from typing import Any, cast
 import faust
 from faust.types import TP, EventT, StreamT
 
-from engine.errors import BrokerUnavailable, StreamError, Unavailable
-from streams.committed import Committed, committed
+from engine.errors import BrokerUnavailable, Unavailable
 from streams.faust_options import AsIs, faust_options
 from streams.handling import IsLeft, Outcome
 from streams.lane import Lane
 from streams.log import get_logger
-from streams.losses import loss_of
+from streams.owning import Owning
 from streams.pipeline import Pipeline
 from streams.polls import Poll
-from streams.ranges import Start, start_at, turned_back
+from streams.ranges import turned_back
 from streams.recovery import LOSS_EVERY_S, Recovery
 from streams.retries import Interrupted
 from streams.settings import Settings
@@ -60,9 +59,8 @@ class RiskApp(faust.App):
         self.has_been_assigned = False
         self.is_spare = False
         self._has_news = asyncio.Event()
-        self._revocations = 0
         self.recovery = Recovery(self)
-        self._told_lost: dict[TP, int] = {}
+        self.owning = Owning(self)
         self._following: set[asyncio.Task[None]] = set()
         self.broker_watch = BrokerWatch(pipeline.ping_broker, settings.broker.bootstrap)
         super().__init__(settings.app.id, **faust_options(settings))
@@ -101,7 +99,9 @@ class RiskApp(faust.App):
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.broker.request_timeout_s * 0.8):
                 for topic, lane in self.pipeline.lanes.items():
-                    starts |= await self.take(lane, [tp for tp in wanted if tp.topic == topic])
+                    starts |= await self.owning.take(
+                        lane, [tp for tp in wanted if tp.topic == topic]
+                    )
         missing = sorted(set(wanted) - starts.keys() - self.recovery.losses.keys())
         if missing:
             named = ", ".join(f"{tp.partition} of {tp.topic}" for tp in missing)
@@ -139,78 +139,15 @@ class RiskApp(faust.App):
             if self.batches.epochs[partition] == epoch:
                 self.batches.rewind(partition, expected)
             return False
-        self._tell_lost(partition, expected, min(held[partition].beginning, found))
+        self.owning.tell_lost(partition, expected, min(held[partition].beginning, found))
         return True
-
-    async def take(self, lane: Lane[Any], wanted: Iterable[TP]) -> dict[TP, int]:
-        """Own partitions and return where they go on; nothing where the worker is to stop."""
-        tps, revocations = {tp.partition: tp for tp in wanted}, self._revocations
-        try:
-            found = await lane.positions(tps)
-            starts = await self._starts({tps[each]: at for each, at in found.items()})
-            if self._revocations != revocations:
-                return {}
-            caught_up = [tp.partition for tp, start in starts.items() if start.is_caught_up]
-            await lane.own({tp.partition: found[tp.partition] for tp in starts}, caught_up)
-        except Interrupted as error:
-            logger.warning("%s", error)
-            return {}
-        except StreamError as error:
-            self.fail(error)
-            return {}
-        return {tp: start.offset for tp, start in starts.items()}
-
-    async def _starts(self, found: Mapping[TP, int | None]) -> dict[TP, Start]:
-        held = await self.pipeline.retries.until_done(
-            "read", lambda: self.batches.held(found, self.exact_ends)
-        )
-        told = await self._committed(found)
-        starts = {}
-        for tp, position in sorted(found.items()):
-            loss = loss_of(
-                *tp, position, held[tp], told.get((tp.topic, tp.partition)), self.commit_note
-            )
-            if loss is not None:
-                self.recovery.tell_loss(tp, loss)
-                continue
-            start = start_at(tp.topic, tp.partition, position, held[tp])
-            self._tell_lost(tp, start.offset - start.lost, start.offset)
-            logger.info(
-                "partition %d of %s goes on at offset %d", tp.partition, tp.topic, start.offset
-            )
-            starts[tp] = start
-        return starts
-
-    async def _committed(self, tps: Iterable[TP]) -> dict[tuple[str, int], Committed]:
-        """Return what Kafka was told of partitions; nothing where it is not to be believed."""
-        if not self.exact_ends:
-            return {}
-        broker, group = self.settings.broker, self.settings.app.id
-        places = [(tp.topic, tp.partition) for tp in tps]
-        return await self.pipeline.retries.until_done(
-            "read", lambda: committed(broker, group, places)
-        )
-
-    def _tell_lost(self, tp: TP, first: int, end: int) -> None:
-        """Tell of the events from one offset to before another that are gone, once."""
-        first = max(first, self._told_lost.get(tp, 0))
-        if first >= end:
-            return
-        self._told_lost[tp] = end
-        self.metrics.lost.labels(tp.topic, tp.partition).inc(end - first)
-        logger.error(
-            "%d events of partition %d of %s were deleted before they were scored",
-            end - first,
-            tp.partition,
-            tp.topic,
-        )
 
     async def before_revoked(self) -> None:
         """Finish the batch at hand, or give it up where it waits for a server; take no other.
 
         What waited for slower partitions is their next owners', who would be fenced by it.
         """
-        self._revocations += 1
+        self.owning.revoked()
         self.pipeline.retries.interrupt()
         self.recovery.forget()
         await self._leave_all()

@@ -115,7 +115,7 @@ class Recovery:
     async def _take(self, lane: Lane[Any], tps: list[TP]) -> None:
         if not tps:
             return
-        starts = await self._app.take(lane, tps)
+        starts = await self._app.owning.take(lane, tps)
         for tp in starts:
             self.losses.pop(tp, None)
         self.put_aside(self.losses.keys() & set(tps), LOSS_EVERY_S)
