@@ -120,11 +120,11 @@ class Alignment:
             self._polled_ms[place] = now_ms()
             self._quiet_ms[place] = self._polled_ms[place] if quiet_ms is None else quiet_ms
 
-    def quiet(self, place: Place) -> None:
-        """Note that a poll found nothing more in a partition."""
+    def quiet(self, place: Place, at_ms: int | None = None) -> None:
+        """Note that nothing more was in a partition at a moment, by the wall clock; now if None."""
         if place not in self._reached:
             return
-        self._polled_ms[place] = now_ms()
+        self._polled_ms[place] = now_ms() if at_ms is None else at_ms
         if self._quiet_ms[place] is None:
             self._quiet_ms[place] = self._polled_ms[place]
 
@@ -248,11 +248,11 @@ class Alignment:
         if head is not None:
             return Clock(max(head, reached or 0), None, now_ms())
         quiet_ms = self._quiet_ms[place]
-        # It is known to be quiet as of the last poll: none may have been made for a while.
-        return Clock(reached, quiet_ms, now_ms() if quiet_ms is None else self._polled_ms[place])
+        polled_ms = None if quiet_ms is None else self._polled_ms[place]
+        return Clock(reached, quiet_ms, now_ms(), polled_ms)
 
     def _is_idle(self, clock: Clock) -> bool:
-        is_fresh = now_ms() - clock.said_ms <= max(_FRESH_MS, self._idle_ms)
+        is_fresh = now_ms() - clock.seen_ms <= max(_FRESH_MS, self._idle_ms)
         return is_fresh and clock.is_idle(self._busy_ms, self._idle_ms)
 
     def _is_news(self, place: Place, clock: Clock) -> bool:

@@ -122,9 +122,9 @@ class RiskApp(faust.App):
         await self._leave_all()
         self.is_spare = True
 
-    def on_quiet(self, tp: TP) -> None:
-        """Note that a poll found nothing more in a partition."""
-        self.pipeline.alignment.quiet((tp.topic, tp.partition))
+    def on_quiet(self, tp: TP, at_ms: int) -> None:
+        """Note that nothing more was in a partition at a moment."""
+        self.pipeline.alignment.quiet((tp.topic, tp.partition), at_ms)
 
     async def on_break(self, partition: TP, expected: int, found: int) -> bool:
         """Take records after those that Kafka deleted; stop at records from before the position."""

@@ -24,12 +24,20 @@ class Clock:
             had its effect. None where nothing has been read yet.
         quiet_ms: since when the partition has been read to its end, by the wall clock; None where
             there is something to read.
-        said_ms: when this was so, by the wall clock; for a quiet one, when it was last polled.
+        said_ms: when its worker said so, by the wall clock.
+        polled_ms: when a quiet one was polled last, by the wall clock; None for when it was said.
+            While Kafka is away none is polled, and workers go on saying so.
     """
 
     time_ms: int | None
     quiet_ms: int | None
     said_ms: int
+    polled_ms: int | None = None
+
+    @property
+    def seen_ms(self) -> int:
+        """When it was known to be so, by the wall clock."""
+        return self.said_ms if self.polled_ms is None else self.polled_ms
 
     def is_idle(self, busy_ms: int, idle_ms: int) -> bool:
         """Whether nothing is to be expected of a partition.
@@ -41,7 +49,7 @@ class Clock:
         """
         if self.quiet_ms is None:
             return False
-        return self.said_ms - max(self.quiet_ms, busy_ms) >= idle_ms
+        return self.seen_ms - max(self.quiet_ms, busy_ms) >= idle_ms
 
     def until_polled(self) -> Clock:
         """Return it with the time of its last poll, by which nothing was left to read.
@@ -50,18 +58,20 @@ class Clock:
         """
         if self.quiet_ms is None:
             return self
-        return replace(self, time_ms=max(self.time_ms or 0, self.said_ms))
+        return replace(self, time_ms=max(self.time_ms or 0, self.seen_ms))
 
     def to_bytes(self) -> bytes:
         """Return it as the state store holds it."""
-        shown = ["" if each is None else each for each in (self.time_ms, self.quiet_ms)]
-        return f"{shown[0]},{shown[1]},{self.said_ms}".encode()
+        said = (self.time_ms, self.quiet_ms, self.said_ms, self.polled_ms)
+        return ",".join("" if each is None else str(each) for each in said).encode()
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Clock:
         """Read it from the state store."""
-        time_ms, quiet_ms, said_ms = (int(each) if each else None for each in raw.split(b","))
-        return cls(time_ms, quiet_ms, said_ms or 0)
+        time_ms, quiet_ms, said_ms, polled_ms = (
+            int(each) if each else None for each in raw.split(b",")
+        )
+        return cls(time_ms, quiet_ms, said_ms or 0, polled_ms)
 
 
 def slowest(clocks: Iterable[Clock]) -> int:

@@ -43,8 +43,8 @@ class BatchConsumer(driver.Consumer):
     An application that keeps its own positions has a method ``positions``: on every assignment the
     consumer then starts there and not at the offset committed in Kafka. Its method ``on_break`` is
     told where offsets do not follow each other, ``on_records`` which partitions records came of,
-    before any of them is processed, ``on_quiet`` which a poll found at their end, and ``on_spare``
-    that there are no partitions left for it.
+    before any of them is processed, ``on_quiet`` which a poll found at their end and when this was
+    so, and ``on_spare`` that there are no partitions left for it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -128,16 +128,21 @@ class BatchConsumer(driver.Consumer):
 
     def _reached(self, tp: TP) -> int | None:
         """Return where the next fetch of a partition begins, after the ends of transactions."""
-        at = self._next.get(tp, self.starts.get(tp))
-        if at is None:
-            return None
-        try:
-            # Read in another thread, as the end is: a partition may leave at any moment.
-            consumer = cast(Any, self._thread)._ensure_consumer()
-            state = consumer._subscription.subscription.assignment.state_value(tp)
-            return max(at, int(state.position))
-        except (AssertionError, AttributeError, KeyError):
+        at, state = self._next.get(tp, self.starts.get(tp)), self._state(tp)
+        if at is None or state is None:
             return at
+        try:
+            return max(at, int(state.position))
+        except AssertionError:
+            return at
+
+    def _state(self, tp: TP) -> Any:
+        """Return what the client knows of a partition; None once it has left."""
+        try:
+            consumer = cast(Any, self._thread)._ensure_consumer()
+            return consumer._subscription.subscription.assignment.state_value(tp)
+        except (AssertionError, AttributeError, KeyError):
+            return None
 
     async def held(self, partitions: Iterable[TP], exact_ends: bool) -> dict[TP, Held]:
         """Return what partitions hold.
@@ -289,12 +294,14 @@ class BatchConsumer(driver.Consumer):
         return True
 
     def _tell_quiet(self, partitions: Iterable[TP]) -> None:
-        on_quiet: Callable[[TP], None] | None = getattr(self.app, "on_quiet", None)
+        on_quiet: Callable[[TP, int], None] | None = getattr(self.app, "on_quiet", None)
         if on_quiet is None:
             return
         for tp in partitions:
-            if self.is_caught_up(tp):
-                on_quiet(tp)
+            # A poll that no fetch answered, since Kafka is away, says nothing.
+            state = self._state(tp)
+            if state is not None and state.timestamp is not None and self.is_caught_up(tp):
+                on_quiet(tp, int(state.timestamp))
 
     async def _apply_rewinds(self) -> None:
         rewinds, self._rewinds = self._rewinds, {}

@@ -114,7 +114,7 @@ def test_the_limit_never_goes_back(
 def test_a_clock_is_read_as_it_was_written(
     at_ms: int | None, quiet_ms: int | None, said_ms: int
 ) -> None:
-    written = Clock(at_ms, quiet_ms, said_ms)
+    written = Clock(at_ms, quiet_ms, said_ms, quiet_ms)
     assert Clock.from_bytes(written.to_bytes()) == written
 
 
@@ -195,6 +195,22 @@ def test_one_at_its_end_holds_no_records_of_the_present(make: Make, clock: Time)
     assert mine.limit("labels", oldest_ms=now_ms) == now_ms + 1
     mine.hear({C: said(clock, None)})
     assert mine.limit("events", oldest_ms=now_ms) < now_ms
+
+
+def test_polls_that_kafka_does_not_answer_make_nobody_idle_or_stale(
+    make: Make, clock: Time
+) -> None:
+    mine = make(A, C)
+    mine.hold(A, START + DAY_MS)
+    away_ms = clock.time_ns() // 1_000_000
+    for _ in range(120):
+        mine.quiet(C, away_ms)
+        mine.hold(A, START + DAY_MS)
+        mine.hear({B: Clock(START, away_ms, clock.time_ns() // 1_000_000, away_ms)})
+        clock.s += 1
+    assert mine.limit("events") < START
+    mine.quiet(C)
+    assert mine.limit("events") == START + GRACE_MS + 1
 
 
 def test_a_label_of_the_present_waits_for_events_that_may_have_come_since_the_last_poll(
