@@ -121,12 +121,17 @@ class Alignment:
             self._quiet_ms[place] = self._polled_ms[place] if quiet_ms is None else quiet_ms
 
     def quiet(self, place: Place, at_ms: int | None = None) -> None:
-        """Note that nothing more was in a partition at a moment, by the wall clock; now if None."""
+        """Note that nothing more was in a partition at a moment, by the wall clock; now if None.
+
+        Where nobody could tell for a while, since Kafka was away, whoever publishes could not go on
+        either: it is quiet from now on.
+        """
         if place not in self._reached:
             return
-        self._polled_ms[place] = now_ms() if at_ms is None else at_ms
-        if self._quiet_ms[place] is None:
-            self._quiet_ms[place] = self._polled_ms[place]
+        before_ms, at_ms = self._polled_ms[place], now_ms() if at_ms is None else at_ms
+        self._polled_ms[place] = at_ms
+        if self._quiet_ms[place] is None or at_ms - before_ms > _FRESH_MS:
+            self._quiet_ms[place] = at_ms
 
     def hold(self, place: Place, head_ms: int | None) -> None:
         """Note the event time of the first record that waits; None where none does."""
