@@ -15,9 +15,8 @@ from engine.runtime import ort
 
 logger = logging.getLogger(__name__)
 
-#: The most events that a CPU thread is given at once. More take memory and are no faster each:
-#: what a run holds is 20 KB an event.
-_SLICE = 512
+#: The most events that a CPU thread is given at once. More take memory and are no faster each.
+SLICE = 512
 
 
 class Graph:
@@ -28,14 +27,15 @@ class Graph:
         choice: where it runs. Where the GPU refuses it, it runs on the CPU, after one line in the
             log.
         threads: how many threads one run may use on the CPU.
+        most: how many events each of these is given at once, at most.
 
     Raises:
         BundleError: ONNX Runtime cannot load the graph.
     """
 
-    def __init__(self, content: bytes, choice: Choice, threads: int = 1) -> None:
+    def __init__(self, content: bytes, choice: Choice, threads: int = 1, most: int = SLICE) -> None:
         self._session = _open(content, choice, threads)
-        self._slice = _SLICE * max(threads, 1)
+        self._slice = most * max(threads, 1)
         try:
             self.inputs = tuple(each.name for each in self._session.get_inputs())
             self.outputs = tuple(each.name for each in self._session.get_outputs())

@@ -22,6 +22,9 @@ from engine.runtime import ort
 from engine.shared import kept_columns, kept_features
 from engine.waves import waves
 
+#: So many events are explained at once, at most: each takes ten times the memory of a score.
+_EXPLAINED = 64
+
 __all__ = ["DECISIONS", "Contribution", "Decision", "Scored", "Scorer"]
 
 
@@ -136,7 +139,7 @@ class Scorer:
         choice = choose(device, ort.get_available_providers(), count_gpus())
         self.device_line = choice.line
         self._model = Graph(bundle.model, choice, threads)
-        self._reasons = Graph(bundle.reasons, choice, threads)
+        self._reasons = Graph(bundle.reasons, choice, threads, _EXPLAINED)
         self.provider = self._model.provider
         self._kept = kept_features(self.manifest.shared)
         check_fields(self.manifest.schema, self.manifest.shared)
