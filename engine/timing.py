@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.bundle import Bundle
 from engine.device import Device, choose, count_gpus
 from engine.graph import Graph
+from engine.manifest import PARAMETER_PREFIX
 from engine.runtime import ort
 
 #: The batches that are timed.
@@ -73,7 +74,11 @@ def _feeds(bundle: Bundle, n: int) -> dict[str, NDArray[Any]]:
         each.input: np.zeros((n, each.buckets, len(each.quantities)), dtype=np.float32)
         for each in manifest.shared
     }
-    return {**fields, **states, **shared}
+    parameters = {
+        f"{PARAMETER_PREFIX}{name}": np.full(n, value, dtype=np.float32)
+        for name, value in manifest.parameters.items()
+    }
+    return {**fields, **states, **shared, **parameters}
 
 
 def _median_us(graph: Graph, feeds: Mapping[str, NDArray[Any]]) -> float:
