@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Self
 
-from engine.decisions import DECISION_NAMES, LEVELS, Rule, Thresholds
-from engine.errors import BundleError, SchemaError
+from engine.decisions import (
+    DECISION_NAMES,
+    LEVELS,
+    Rule,
+    Thresholds,
+    check_names,
+    limited,
+)
+from engine.errors import BundleError, ConfigError, SchemaError
 from engine.layout import StateLayout
 from engine.schema import Schema
 from engine.shared import SharedEntity
@@ -49,7 +57,8 @@ class Manifest:
 
     ``features`` names the columns that the reasons graph gives as ``features``; ``outputs`` the
     values that the scoring graph gives beside the score; ``parameters`` the numbers that it takes
-    beside the event, each with its default. Where there are ``rules``, these decide and not the
+    beside the event, each with its default, and ``parameter_bounds`` the least and the largest value
+    of those that have bounds. Where there are ``rules``, these decide and not the
     thresholds. ``decisions`` are named in the order of rising risk; ``reasons_in`` says what the
     contributions of the reasons are counted in.
     """
@@ -67,6 +76,7 @@ class Manifest:
     features: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     parameters: Mapping[str, float] = field(default_factory=dict)
+    parameter_bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     decisions: tuple[str, ...] = DECISION_NAMES
     reasons_in: str = LOG_ODDS
@@ -80,6 +90,21 @@ class Manifest:
                 f"a bundle must have {LEVELS} different decisions, in the order of rising risk, "
                 f"however: {self.decisions}"
             )
+
+    def in_use(self, parameters: Mapping[str, float], limits: Mapping[str, float]) -> Self:
+        """Return the manifest with other parameters and with other limits of its rules, by name.
+
+        Raises:
+            ConfigError: a name is none of the bundle's, or a parameter is out of its bounds.
+        """
+        check_names("a parameter", "parameter", parameters, list(self.parameters))
+        for name, value in parameters.items():
+            _check_parameter(name, value, self.parameter_bounds.get(name))
+        return replace(
+            self,
+            parameters={**self.parameters, **parameters},
+            rules=limited(self.rules, limits),
+        )
 
     @property
     def stored_digest(self) -> str:
@@ -125,6 +150,10 @@ class Manifest:
             said["outputs"] = list(self.outputs)
         if self.parameters:
             said["parameters"] = dict(self.parameters)
+        if self.parameter_bounds:
+            said["parameter_bounds"] = {
+                name: list(bounds) for name, bounds in self.parameter_bounds.items()
+            }
         if self.rules:
             said["rules"] = [each.to_dict() for each in self.rules]
         if self.decisions != DECISION_NAMES:
@@ -158,6 +187,10 @@ class Manifest:
                 parameters={
                     str(name): float(value) for name, value in raw.get("parameters", {}).items()
                 },
+                parameter_bounds={
+                    str(name): (float(least), float(most))
+                    for name, (least, most) in raw.get("parameter_bounds", {}).items()
+                },
                 rules=tuple(Rule.from_dict(each) for each in raw.get("rules", ())),
                 decisions=tuple(map(str, raw.get("decisions", DECISION_NAMES))),
                 reasons_in=str(raw.get("reasons_in", LOG_ODDS)),
@@ -171,6 +204,18 @@ class Manifest:
             raise BundleError(f"a manifest's schema must be valid, however: {error}") from None
         except (TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"a manifest must be well-formed, however: {error}") from None
+
+
+def _check_parameter(name: str, value: float, bounds: tuple[float, float] | None) -> None:
+    """Raise :class:`ConfigError` where a configured parameter may not have its value."""
+    if bounds is None:
+        rule, holds = "finite", math.isfinite(value)
+    else:
+        rule, holds = f"{bounds[0]:g} to {bounds[1]:g}", bounds[0] <= value <= bounds[1]
+    if not holds:
+        raise ConfigError(
+            f"parameter {name} must be {rule}, however: {value:g}; change it under [parameters]"
+        )
 
 
 def _text(raw: Mapping[str, Any], key: str) -> str:

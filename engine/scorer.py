@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from engine.bundle import Bundle
 from engine.columns import Columns
-from engine.decisions import DECISIONS, Decider, Decision, check_names, limited
+from engine.decisions import DECISIONS, Decider, Decision
 from engine.device import Device, choose, count_gpus
 from engine.errors import BundleError
 from engine.fit import check_graphs
 from engine.graph import Graph
 from engine.knowledge import check_fields
-from engine.manifest import PARAMETER_PREFIX, ReasonGroup, Thresholds
+from engine.manifest import PARAMETER_PREFIX, Manifest, ReasonGroup, Thresholds
 from engine.runtime import ort
 from engine.shared import kept_columns, kept_features
 from engine.waves import waves
@@ -118,7 +118,8 @@ class Scorer:
 
     Raises:
         BundleError: the graphs cannot be loaded or do not fit the manifest.
-        ConfigError: a parameter or a rule that is named is none of the bundle's.
+        ConfigError: a parameter or a rule that is named is none of the bundle's, or a parameter
+            is out of its bounds.
     """
 
     def __init__(
@@ -131,11 +132,13 @@ class Scorer:
         limits: Mapping[str, float] | None = None,
     ) -> None:
         self.bundle = bundle
-        self.manifest = bundle.manifest
+        self.manifest = manifest = bundle.manifest.in_use(parameters or {}, limits or {})
         self.layout = bundle.manifest.state
         self.thresholds = thresholds or bundle.manifest.thresholds
-        self.decider = _decider(bundle, self.thresholds, limits or {})
-        self._parameters = _parameters(bundle, parameters or {})
+        self.decider = Decider(
+            self.thresholds, manifest.rules, manifest.outputs, manifest.decisions
+        )
+        self._parameters = _parameters(manifest)
         choice = choose(device, ort.get_available_providers(), count_gpus())
         self.device_line = choice.line
         self._model = Graph(bundle.model, choice, threads)
@@ -255,18 +258,10 @@ class Scorer:
         return reasons
 
 
-def _decider(bundle: Bundle, thresholds: Thresholds, limits: Mapping[str, float]) -> Decider:
-    manifest = bundle.manifest
-    rules = limited(manifest.rules, limits)
-    return Decider(thresholds, rules, manifest.outputs, manifest.decisions)
-
-
-def _parameters(bundle: Bundle, given: Mapping[str, float]) -> dict[str, np.float32]:
+def _parameters(manifest: Manifest) -> dict[str, np.float32]:
     """Return the graph's parameters by the names of its inputs."""
-    own = bundle.manifest.parameters
-    check_names("a parameter", "parameter", given, list(own))
     return {
-        f"{PARAMETER_PREFIX}{name}": np.float32(each) for name, each in {**own, **given}.items()
+        f"{PARAMETER_PREFIX}{name}": np.float32(each) for name, each in manifest.parameters.items()
     }
 
 

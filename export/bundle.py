@@ -74,6 +74,7 @@ def export_bundle(
         features=tuple(each.name for each in scorer.outputs),
         outputs=scorer.answer.outputs,
         parameters=scorer.answer.given,
+        parameter_bounds=scorer.answer.bounds,
         rules=config.rules,
         decisions=config.decisions,
         reasons_in=scorer.answer.reasons_in,

@@ -49,6 +49,7 @@ class Answer(nn.Module):
         reads: the event's fields that it reads.
         columns: the features' columns that it reads.
         given: the parameters: numbers that the configuration may change, with their defaults.
+        bounds: of parameters that have them, the least and the largest value.
         reasons_in: what :meth:`level` is counted in.
         is_probability: whether the score is the probability that an event is positive: it is
             then learnt from labels and calibrated.
@@ -59,6 +60,7 @@ class Answer(nn.Module):
     reads: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     given: Mapping[str, float] = {}
+    bounds: Mapping[str, tuple[float, float]] = {}
     reasons_in: ClassVar[str] = LOG_ODDS
     is_probability: ClassVar[bool] = True
 

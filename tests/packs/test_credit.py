@@ -9,6 +9,7 @@ import pytest
 
 from engine.columns import Reason
 from engine.errors import ConfigError
+from engine.manifest import Manifest
 from tests.packs.tools import answers, bundle_of, offline_of, score
 
 DATES = ("2005-04-30", "2005-05-31", "2005-06-30", "2005-07-31", "2005-08-31", "2005-09-30")
@@ -68,6 +69,26 @@ def test_parameters_and_limits_of_the_configuration_win_over_those_of_the_bundle
     assert strict.decisions.tolist() == [1] * 6
     with pytest.raises(ConfigError, match="it has loss_given_default, credit_conversion"):
         offline_of("credit", parameters={"lgd": 0.5})
+
+
+@pytest.mark.parametrize("value", [45.0, -1.0, float("nan")])
+def test_a_parameter_out_of_its_bounds_is_refused(value: float) -> None:
+    told = f"parameter loss_given_default must be 0 to 1, however: {value:g}; change it under"
+    with pytest.raises(ConfigError, match=told):
+        offline_of("credit", parameters={"loss_given_default": value})
+
+
+def test_bounds_of_parameters_are_kept_in_a_bundle_and_may_be_missing() -> None:
+    raw = bundle_of("credit").manifest.to_dict({})
+    assert Manifest.from_dict(raw).parameter_bounds == {
+        "loss_given_default": (0.0, 1.0),
+        "credit_conversion": (0.0, 1.0),
+    }
+    del raw["parameter_bounds"]
+    older = Manifest.from_dict(raw)
+    assert older.in_use({"loss_given_default": 45.0}, {}).parameters["loss_given_default"] == 45.0
+    with pytest.raises(ConfigError, match="parameter loss_given_default must be finite"):
+        older.in_use({"loss_given_default": float("inf")}, {})
 
 
 def test_a_repeated_statement_has_its_first_answer_and_changes_nothing() -> None:

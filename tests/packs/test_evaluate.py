@@ -49,3 +49,19 @@ def test_market_is_judged_from_a_day_on_against_the_returns_that_came(tmp_path: 
     assert sum(told["decisions"].values()) == 20 * 125
     page = ReadPage((tmp_path / "market.html").read_text(encoding="utf-8"))
     assert "Coverage by security" in page.headings
+
+
+def test_the_credit_report_tells_the_parameters_and_limits_in_use(tmp_path: Path) -> None:
+    text = "[parameters]\nloss_given_default = 0.6\n[limits]\nreview = 5000.0\n"
+    (tmp_path / "c.toml").write_text(text, encoding="utf-8")
+    shown = evaluate(CREDIT, "statements.parquet", "-c", "c.toml", cwd=tmp_path)
+    assert "review: expected loss of 5,000 or more" in shown
+    assert "decline: expected loss of 25,000 or more" in shown
+    assert "loss_given_default: 0.6" in shown
+
+
+def test_a_bundle_with_parameters_is_judged_without_a_report_of_its_own(tmp_path: Path) -> None:
+    told = orjson.loads(
+        evaluate(CREDIT, "statements.parquet", "--pack", "fraud", "--json", cwd=tmp_path)
+    )
+    assert told["metrics"]["positives"] == 463

@@ -37,6 +37,7 @@ class ExpectedLoss(Probability):
             "loss_given_default": float(loss_given_default),
             "credit_conversion": float(credit_conversion),
         }
+        self.bounds = dict.fromkeys(self.given, (0.0, 1.0))
         for name, value in self.given.items():
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must be a share of 0 to 1: {value}")
