@@ -57,10 +57,10 @@ class Manifest:
 
     ``features`` names the columns that the reasons graph gives as ``features``; ``outputs`` the
     values that the scoring graph gives beside the score; ``parameters`` the numbers that it takes
-    beside the event, each with its default, and ``parameter_bounds`` the least and the largest value
-    of those that have bounds. Where there are ``rules``, these decide and not the
-    thresholds. ``decisions`` are named in the order of rising risk; ``reasons_in`` says what the
-    contributions of the reasons are counted in.
+    beside the event, each with its default; ``parameter_bounds`` the least and the largest value of
+    those that have bounds. Where there are ``rules``, these decide and not the thresholds.
+    ``decisions`` are named in the order of rising risk; ``reasons_in`` says what the contributions
+    of the reasons are counted in.
     """
 
     name: str
