@@ -14,6 +14,7 @@ from engine.errors import HistoryError
 from models.packs.credit.figures import CreditFigures, Decile, deciles, stability
 from models.packs.credit.plots import calibration_figure, gain_figure
 from models.packs.reports import Report, ScoredHistory
+from models.periods import TEACHES
 from models.report import Column, Kind, Page, Table, shown
 
 #: The values of the protected attributes in the UCI file.
@@ -29,18 +30,17 @@ _FIGURES = (
     ("auc", "score"),
     ("calibration_error", "score"),
 )
-
-
-_DETAILS = ("clients", "defaults", "mean_score", "calibration_error")
+_DETAILS = ("clients", "defaults", "mean_score", "auc")
 
 
 def report(scored: ScoredHistory) -> Report:
-    """Judge the statements whose outcome is known: the last of each client.
+    """Judge each client's last statement whose outcome is known; clients that only teach are none.
 
     Raises:
         HistoryError: no statement has an outcome, or all are alike.
     """
-    known = scored.judged & ~np.isnan(scored.labels)
+    expected = scored.outputs["expected_loss"]
+    known = _last_known(scored)
     default = scored.labels[known] > 0.5
     if not 0 < default.sum() < len(default):
         raise HistoryError(
@@ -50,7 +50,7 @@ def report(scored: ScoredHistory) -> Report:
     scores = scored.scores[known].astype(np.float64)
     found = CreditFigures.of(scores, default)
     table = deciles(scores, default)
-    decided = _decided(scored, known, default)
+    decided = _decided(scored, expected[known], known, default)
     fairness = list(_groups(scored, known))
     page = Page(
         f"Credit report: {scored.manifest.name}, version {scored.manifest.version}",
@@ -72,6 +72,17 @@ def report(scored: ScoredHistory) -> Report:
         "Lift": lambda: [gain_figure(table)],
     }
     return Report(page, figures, drawings)
+
+
+def _last_known(scored: ScoredHistory) -> NDArray[np.bool_]:
+    """Return which statements are judged: one of each client, bool ``[n]``."""
+    names = np.array(scored.columns.accounts)
+    teaches = np.array([TEACHES in each for each in scored.columns.accounts], dtype=np.bool_)
+    rows = np.flatnonzero(scored.judged & ~np.isnan(scored.labels) & ~teaches)
+    _, from_the_end = np.unique(names[rows][::-1], return_index=True)
+    known = np.zeros(len(names), dtype=np.bool_)
+    known[rows[len(rows) - 1 - from_the_end]] = True
+    return known
 
 
 def fold_table(folds: Mapping[str, Sequence[CreditFigures]]) -> Table:
@@ -134,11 +145,13 @@ def _lift(page: Page, table: Sequence[Decile]) -> None:
 
 
 def _decided(
-    scored: ScoredHistory, known: NDArray[np.bool_], default: NDArray[np.bool_]
+    scored: ScoredHistory,
+    expected: NDArray[np.float32],
+    known: NDArray[np.bool_],
+    default: NDArray[np.bool_],
 ) -> list[dict[str, Any]]:
     """Return what was decided of how many, and how they turned out."""
     decisions = scored.decisions[known]
-    expected = scored.outputs["expected_loss"][known]
     found = []
     for at, name in enumerate(scored.manifest.decisions):
         chosen = decisions == at
@@ -181,7 +194,7 @@ def _groups(scored: ScoredHistory, known: NDArray[np.bool_]) -> Iterator[dict[st
     """Yield the figures of each group of clients by a protected attribute that was said."""
     attributes = _attributes(scored)
     scores, labels = scored.scores[known].astype(np.float64), scored.labels[known] > 0.5
-    decisions = scored.decisions[known]
+    decisions, exposure = scored.decisions[known], scored.outputs["exposure"][known]
     for what, name, member in _members({each: part[known] for each, part in attributes.items()}):
         if not member.any():
             continue
@@ -190,6 +203,7 @@ def _groups(scored: ScoredHistory, known: NDArray[np.bool_]) -> Iterator[dict[st
             "attribute": what,
             "group": name,
             **{each: figures[each] for each, _ in _FIGURES},
+            "mean_exposure": float(exposure[member].mean()),
             "approved": float((decisions[member] == 0).mean()),
         }
 
@@ -229,11 +243,13 @@ def _fairness(page: Page, groups: Sequence[Mapping[str, Any]]) -> None:
             Column(name.replace("_", " "), Kind(kind), is_detail=name in _DETAILS)
             for name, kind in _FIGURES
         ),
+        ("mean exposure", "money"),
         ("approved", "share"),
     ]
     text = (
-        "The scorer does not read these attributes. A difference in approval goes with the "
-        "difference in the rate of default where the groups' calibration errors are alike."
+        "The scorer does not read these attributes. Decisions follow the expected loss, so that "
+        "approval differs with the exposure (bill and limit) as well as with the rate of default. "
+        "How far a group's probabilities are off, its calibration error says."
     )
     if not groups:
         page.section("Fairness", text="The statements say no protected attribute.")
