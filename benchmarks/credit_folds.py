@@ -199,6 +199,7 @@ def joined(parts: Sequence[ScoredHistory]) -> ScoredHistory:
             for name in parts[0].outputs
         },
         decisions=np.concatenate([each.decisions for each in parts]),
+        late=np.concatenate([each.late for each in parts]),
         labels=np.concatenate([each.labels for each in parts]),
         judged=np.concatenate([each.judged & ~_teaching(each) for each in parts]),
         reasons=reasons,

@@ -54,7 +54,7 @@ def scored_history(
     Raises:
         HistoryError: no event can be scored.
     """
-    from models.packs.reports import ScoredHistory
+    from models.packs.reports import Outputs, ScoredHistory
 
     parts: list[Columns] = []
     scored: list[Scored] = []
@@ -78,9 +78,10 @@ def scored_history(
         manifest=_in_use(bundle.manifest, settings),
         columns=columns.take(fresh),
         scores=found.scores[fresh],
-        outputs=dict(zip(bundle.manifest.outputs, outputs[fresh].T, strict=True)),
+        outputs=Outputs(zip(bundle.manifest.outputs, outputs[fresh].T, strict=True)),
         decisions=found.decisions[fresh],
         labels=labels[fresh],
+        late=found.late[fresh],
         judged=columns.event_time_ms[fresh] >= start_ms,
         data=data,
         reasons={

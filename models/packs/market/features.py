@@ -23,6 +23,8 @@ _PRIOR_SQUARE, _PRIOR_SIZE = 4.0, 1.5
 _LEAST = 1e-4
 #: A larger move is held to this in columns that the network sees, in volatilities.
 _MOST_MOVES = 12.0
+#: After so many days without a bar, a return is that of a gap and not of a day.
+MOST_DAYS = 30.0
 
 
 class Returns(Feature):
@@ -55,7 +57,7 @@ class Returns(Feature):
         slow_days: float = 128,
         held: float = 8.0,
         held_days: float = 20.0,
-        most_days: float = 30.0,
+        most_days: float = MOST_DAYS,
         split: str = "split",
     ) -> None:
         super().__init__()

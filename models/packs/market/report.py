@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import HistoryError
+from models.features.base import DAY_MS
+from models.packs.market.features import MOST_DAYS
 from models.packs.market.figures import Rises, SecurityFigures, Summary
 from models.packs.market.plots import quantile_figure
 from models.packs.reports import Report, ScoredHistory
@@ -42,13 +44,16 @@ class Forecasts:
 
 
 def forecasts(scored: ScoredHistory) -> list[Forecasts]:
-    """Return each security's forecasts of the bars that are judged, in the order of names."""
-    names = np.array(scored.columns.accounts)
+    """Return each security's forecasts of the bars that are judged, in the order of names.
+
+    A late bar, and one more than 30 days after the one before it, have no return of a day.
+    """
+    names, time_ms = np.array(scored.columns.accounts), scored.columns.event_time_ms
     found = []
     for security in np.unique(names).tolist():
-        rows = np.flatnonzero(names == security)
+        rows = np.flatnonzero((names == security) & ~scored.late)
         said, came = rows[:-1], rows[1:]
-        kept = scored.judged[came]
+        kept = scored.judged[came] & (time_ms[came] - time_ms[said] <= MOST_DAYS * DAY_MS)
         said, came = said[kept], came[kept]
         if not len(came):
             continue
@@ -56,7 +61,7 @@ def forecasts(scored: ScoredHistory) -> list[Forecasts]:
         found.append(
             Forecasts(
                 security,
-                scored.columns.event_time_ms[came],
+                time_ms[came],
                 scored.outputs["realised"][came].astype(np.float64),
                 quantiles.astype(np.float64),
                 scored.outputs["probability_up"][said].astype(np.float64),
