@@ -140,7 +140,6 @@ def load_plan(
         manifest: of the model that scores them.
         bundle: its folder, where it is not the one that commands take by themselves.
     """
-    label = manifest.schema.label
     try:
         raw = tomllib.loads((folder / "demo.toml").read_text(encoding="utf-8"))
         live_from_ms = parse_time("live_from", raw["live_from"])
@@ -152,7 +151,7 @@ def load_plan(
             float(raw.get("rate", _RATE)) if rate is None else rate,
             delay_ms,
             what=str(raw.get("what", "events")),
-            positive=f"{label.name}s" if label else "positives",
+            positive=str(raw.get("positives", "positives")),
             decisions=manifest.decisions,
             bundle=bundle,
         )
