@@ -13,6 +13,7 @@ from rich.text import Text
 
 from engine.errors import ConfigError, HistoryError
 from models.config import load_train_config
+from models.packs.hold_out import hold_out as hold_out_accounts
 from models.packs.registry import find_pack, load_schema
 from riskstream.histories import open_history
 from riskstream.options import (
@@ -102,6 +103,13 @@ def prepare(
     training: Annotated[
         bool, typer.Option("--training", help="Add what a training needs, where the pack does.")
     ] = False,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(
+            "--hold-out",
+            help="Keep this share of the accounts apart, in *-held-out.parquet, to judge on.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     r"""Turn a raw file that a pack knows into a file of its events.
@@ -112,11 +120,15 @@ def prepare(
 
       riskstream data prepare credit raw.parquet --training -o months.parquet
 
+      riskstream data prepare credit raw.parquet --training --hold-out 0.2 -o months.parquet
+
       riskstream data prepare market closes.parquet -o bars.parquet
     """
-    from models.packs.code import load_code
+    from models.packs.code import load_code, running
 
-    make = load_code(find_pack(pack)).prepare
+    _check_prepare(output, hold_out)
+    folder = find_pack(pack)
+    make = load_code(folder).prepare
     if make is None:
         raise ConfigError(
             f"a pack must have a function `prepare` to prepare a file, however: {pack} has none; "
@@ -124,13 +136,22 @@ def prepare(
         )
     if not file.is_file():
         raise HistoryError(f"the raw file must be a file, however: {file} is none")
-    table = make(file, training)
-    with writable("--out", output):
-        pq.write_table(table, output, compression="zstd")
+    with running("prepare", file.name):
+        table = make(file, training)
+    files = {output: table}
+    if hold_out is not None:
+        account = load_schema(folder).account.path
+        rest, held = hold_out_accounts(table, account, hold_out)
+        files = {output: rest, output.with_name(f"{output.stem}-held-out.parquet"): held}
+    for each, events in files.items():
+        with writable("--out", each):
+            pq.write_table(events, each, compression="zstd")
     if json:
-        print_json({"events": table.num_rows, "out": str(output)})
+        told = [{"events": events.num_rows, "out": str(each)} for each, events in files.items()]
+        print_json(told[0] if len(told) == 1 else {**told[0], "held_out": told[1]})
         return
-    out.print(f"{table.num_rows:,} events, into {output}")
+    for each, events in files.items():
+        out.print(f"{events.num_rows:,} events, into {each}")
 
 
 @app.command()
@@ -169,6 +190,14 @@ def draft(
     out.print(f"{output}: {', '.join(drafted.files)}; read them, then")
     out.print(f"  riskstream data check {file} --pack {_shown(output)}", markup=False)
     out.print(f"  riskstream train {_shown(output)} --data {file} --out BUNDLE", markup=False)
+
+
+def _check_prepare(output: Path, hold_out: float | None) -> None:
+    """Check the options of ``prepare``. Raises :class:`ConfigError`."""
+    if output.suffix != ".parquet":
+        raise ConfigError(f"--out must end in .parquet, however: {output}; name it so")
+    if hold_out is not None and not 0.0 < hold_out < 1.0:
+        raise ConfigError(f"--hold-out must be a share above 0 and below 1, however: {hold_out:g}")
 
 
 def _shown(folder: Path) -> str:

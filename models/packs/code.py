@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, RiskstreamError
 from models.packs.registry import pack_folder, pack_names
 
 if TYPE_CHECKING:
@@ -60,6 +61,29 @@ def load_code(folder: Path) -> PackCode:
     module = _module(file)
     _make_known(module)
     return PackCode(getattr(module, "prepare", None), getattr(module, "report", None))
+
+
+@contextmanager
+def running(what: str, where: str) -> Iterator[None]:
+    """Say whatever a function of a pack raises, for a block that calls it.
+
+    Args:
+        what: the function's name.
+        where: what it was called for.
+
+    Raises:
+        ConfigError: it fails.
+    """
+    try:
+        yield
+    except RiskstreamError:
+        raise
+    except Exception as error:  # whatever a pack's code raises
+        raise ConfigError(
+            f"a pack's `{what}` must take the file that it is given, however: {where}: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}; give the file that the pack "
+            "is made for, or correct the pack"
+        ) from error
 
 
 def code_of(pack: str) -> PackCode:
