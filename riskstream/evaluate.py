@@ -12,7 +12,8 @@ import typer
 from engine.bundle import Bundle
 from engine.errors import ConfigError
 from models.costs import Costs
-from riskstream.evaluation import Evaluation, Wanted, run
+from models.packs.code import running
+from riskstream.evaluation import Wanted, run
 from riskstream.histories import Period, Scoring, open_history
 from riskstream.options import (
     BundleOption,
@@ -108,11 +109,21 @@ def evaluate(
     loaded = load_bundle(settings)
     own = own_report(loaded, pack)
     if own is not None:
+        given = {
+            "--baselines": baselines or None,
+            "--scenario": scenario,
+            "--review-cost": review_cost,
+            "--fraud-loss-share": fraud_loss_share,
+            "--decline-cost": decline_cost,
+        }
+        _refuse(pack or loaded.manifest.pack, given)
         how = Scoring(parse_duration("--labels-delay", labels_delay))
         opened = open_history(file, loaded.manifest.schema, settings, Period(None, until))
         start_ms = parse_time("--from", start) or 0
         scored = scored_history(opened, loaded, settings, how, start_ms, file.name)
-        _tell_own(own(scored), loaded, settings, report, write_card, json)
+        with running("report", file.name):
+            told = own(scored)
+        _tell_own(told, int(scored.judged.sum()), loaded, settings, report, write_card, json)
         return
     costs = costs_of(
         loaded.manifest.training,
@@ -137,11 +148,27 @@ def evaluate(
         print_json(found.to_dict())
         return
     print_page(found.page(), out, without=_LEFT_OUT)
-    _tell(found, report)
+    _tell(found.assessment.metrics.events, report)
+
+
+def _refuse(pack: str, given: Mapping[str, Any]) -> None:
+    """Refuse options that a pack's own report does not know. Raises :class:`ConfigError`.
+
+    Args:
+        pack: whose report it is.
+        given: the options with their values; None for one that is not given.
+    """
+    strange = [name for name, value in given.items() if value is not None]
+    if strange:
+        raise ConfigError(
+            f"{', '.join(strange)} must go with a pack that has no report of its own, however: "
+            f"{pack} has one, which does not know such options; leave them out"
+        )
 
 
 def _tell_own(
     told: Report,
+    events: int,
     bundle: Bundle,
     settings: Settings,
     report: Path | None,
@@ -154,11 +181,12 @@ def _tell_own(
     if write_card:
         from export.card import update_card
 
-        update_card(bundle_folder(settings), bundle.manifest, told.page)
+        update_card(bundle_folder(settings), bundle.manifest, told.without_figures())
     if json:
         print_json(told.figures)
         return
-    print_page(told.page, out)
+    print_page(told.without_figures(), out)
+    _tell(events, report)
 
 
 def costs_of(training: Mapping[str, Any], **given: float | None) -> Costs:
@@ -178,9 +206,9 @@ def _write(option: str, path: Path, text: str) -> None:
         raise ConfigError(f"{option} must be a file to write, however: {error}") from None
 
 
-def _tell(found: Evaluation, report: Path | None) -> None:
+def _tell(events: int, report: Path | None) -> None:
     out.print()
     if report is None:
         out.print("--report report.html writes all of it, with figures.", style="dim")
     else:
-        out.print(f"{report}: the report, {found.assessment.metrics.events:,} events")
+        out.print(f"{report}: the report, {events:,} events")
