@@ -121,7 +121,7 @@ _REASONS_OF_A_FORECAST = (
 _REASONS = (
     "An alert names the groups of features that pushed its log-odds up, each measured by holding "
     "the group at the median of genuine events. They say what the score rests on, not what caused "
-    "the fraud."
+    "the outcome."
 )
 
 

@@ -20,6 +20,9 @@ from riskstream.thresholds import thresholds
 app = typer.Typer(help="Look at a bundle, check it, or set its thresholds.", no_args_is_help=True)
 app.command()(thresholds)
 
+#: What says how good a bundle's thresholds are: for rules it says nothing.
+_OF_THRESHOLDS = ("at_threshold", "card_precision_at_100")
+
 FolderArgument = Annotated[
     Path | None,
     typer.Argument(help="The bundle's folder; the one that comes with riskstream if not given."),
@@ -83,7 +86,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
         *_decisions(manifest),
         ("reasons", ", ".join(group.name for group in manifest.reasons)),
         ("features", ", ".join(manifest.features)),
-        ("metrics", _flat(manifest.metrics)),
+        ("metrics", _flat(_metrics(manifest))),
         ("versions", _flat(manifest.versions)),
     ]
     return [(f"{name}  ", value) for name, value in rows if value]
@@ -103,6 +106,17 @@ def _decisions(manifest: Manifest) -> list[tuple[str, str]]:
         ("parameters", _flat(manifest.parameters)),
         ("rules", rules),
     ]
+
+
+def _metrics(manifest: Manifest) -> dict[str, Any]:
+    """Return the metrics, without those of thresholds where rules decide."""
+    left_out = _OF_THRESHOLDS if manifest.rules else ()
+    return {
+        period: {name: each for name, each in found.items() if name not in left_out}
+        if isinstance(found, dict)
+        else found
+        for period, found in manifest.metrics.items()
+    }
 
 
 def _entity(shared: SharedEntity) -> str:

@@ -51,6 +51,14 @@ def test_show_takes_the_bundle_that_comes_with_riskstream(tmp_path: Path) -> Non
     assert Bundle.load(OURS).digest in done.stdout
 
 
+def test_show_of_a_bundle_with_rules_tells_nothing_of_thresholds(tmp_path: Path) -> None:
+    done = invoke("bundle", "show", pack_folder("credit") / "bundle", cwd=tmp_path)
+    assert "auc_roc" in done.stdout
+    assert "at_threshold" not in done.stdout
+    assert "card_precision" not in done.stdout
+    assert "card_precision_at_100" in invoke("bundle", "show", OURS, cwd=tmp_path).stdout
+
+
 def test_show_as_json_is_the_manifest_with_the_digest(tmp_path: Path) -> None:
     done = invoke("bundle", "show", OURS, "--json", cwd=tmp_path)
     told = orjson.loads(done.stdout)
