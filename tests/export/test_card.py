@@ -10,7 +10,8 @@ import pytest
 from engine.bundle import Bundle
 from engine.errors import BundleError
 from export.bundle import export_bundle
-from export.card import CARD_FILE, update_card
+from export.card import CARD_FILE, update_card, write_short_card
+from models.packs.registry import pack_folder
 from models.report import Page
 from models.training import TrainedScorer
 from tests.bundles import MANIFEST, tiny_bundle
@@ -86,3 +87,9 @@ def test_a_card_that_cannot_be_read_or_written_is_refused(tmp_path: Path) -> Non
     (tmp_path / CARD_FILE).write_bytes(b"\xff\xfe\xff")
     with pytest.raises(BundleError, match="must be readable, however"):
         update_card(tmp_path, MANIFEST, Page("Evaluation"))
+
+
+def test_a_card_of_another_pack_has_no_words_of_fraud(tmp_path: Path) -> None:
+    write_short_card(tmp_path, Bundle.load(pack_folder("credit") / "bundle").manifest)
+    assert "not what caused the outcome" in card(tmp_path)
+    assert "fraud" not in card(tmp_path)
