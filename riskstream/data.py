@@ -120,7 +120,7 @@ def prepare(
 
       riskstream data prepare credit raw.parquet --training -o months.parquet
 
-      riskstream data prepare credit raw.parquet --training --hold-out 0.2 -o months.parquet
+      riskstream data prepare credit raw.parquet --hold-out 0.2 -o months.parquet
 
       riskstream data prepare market closes.parquet -o bars.parquet
     """
