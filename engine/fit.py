@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.errors import BundleError
 from engine.graph import Graph
-from engine.manifest import PARAMETER_PREFIX, Manifest
+from engine.manifest import Manifest
 from engine.shared import kept_features
 
 
@@ -13,7 +13,7 @@ def check_graphs(manifest: Manifest, model: Graph, reasons: Graph) -> None:
     states = [f"state_{dtype}" for dtype in manifest.state.sizes]
     fields = [field.name for field in manifest.schema.streamed]
     shared = [each.input for each in manifest.shared]
-    shared += [f"{PARAMETER_PREFIX}{name}" for name in manifest.parameters]
+    shared += manifest.parameter_inputs
     for graph, what in ((model, "model"), (reasons, "reasons")):
         strange = sorted(set(graph.inputs) - {*states, *fields, *shared})
         if strange:

@@ -107,6 +107,11 @@ class Manifest:
         )
 
     @property
+    def parameter_inputs(self) -> dict[str, float]:
+        """The parameters by the names of the graph's inputs."""
+        return {f"{PARAMETER_PREFIX}{name}": value for name, value in self.parameters.items()}
+
+    @property
     def stored_digest(self) -> str:
         """A digest of all that decides what a store's states and buckets mean."""
         shared = [each.digest for each in self.shared]

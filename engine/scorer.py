@@ -17,7 +17,7 @@ from engine.errors import BundleError
 from engine.fit import check_graphs
 from engine.graph import Graph
 from engine.knowledge import check_fields
-from engine.manifest import PARAMETER_PREFIX, Manifest, ReasonGroup, Thresholds
+from engine.manifest import ReasonGroup, Thresholds
 from engine.runtime import ort
 from engine.shared import kept_columns, kept_features
 from engine.waves import waves
@@ -138,7 +138,9 @@ class Scorer:
         self.decider = Decider(
             self.thresholds, manifest.rules, manifest.outputs, manifest.decisions
         )
-        self._parameters = _parameters(manifest)
+        self._parameters = {
+            name: np.float32(value) for name, value in manifest.parameter_inputs.items()
+        }
         choice = choose(device, ort.get_available_providers(), count_gpus())
         self.device_line = choice.line
         self._model = Graph(bundle.model, choice, threads)
@@ -256,13 +258,6 @@ class Scorer:
             strongest = np.argsort(-row, kind="stable")
             reasons[place] = [Contribution(groups[at], row[at].item()) for at in strongest]
         return reasons
-
-
-def _parameters(manifest: Manifest) -> dict[str, np.float32]:
-    """Return the graph's parameters by the names of its inputs."""
-    return {
-        f"{PARAMETER_PREFIX}{name}": np.float32(each) for name, each in manifest.parameters.items()
-    }
 
 
 def _is_finite(result: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from engine.bundle import Bundle
 from engine.device import Device, choose, count_gpus
 from engine.graph import Graph
-from engine.manifest import PARAMETER_PREFIX
 from engine.runtime import ort
 
 #: The batches that are timed.
@@ -75,8 +74,8 @@ def _feeds(bundle: Bundle, n: int) -> dict[str, NDArray[Any]]:
         for each in manifest.shared
     }
     parameters = {
-        f"{PARAMETER_PREFIX}{name}": np.full(n, value, dtype=np.float32)
-        for name, value in manifest.parameters.items()
+        name: np.full(n, value, dtype=np.float32)
+        for name, value in manifest.parameter_inputs.items()
     }
     return {**fields, **states, **shared, **parameters}
 

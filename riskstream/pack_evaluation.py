@@ -11,7 +11,6 @@ from engine.bundle import Bundle
 from engine.columns import Columns
 from engine.errors import HistoryError
 from engine.history import History
-from engine.manifest import Manifest
 from engine.scorer import Scored
 from models.packs.registry import find_pack
 from riskstream.histories import Scoring, score_history
@@ -75,7 +74,7 @@ def scored_history(
     moved = (np.cumsum(fresh) - 1).tolist()
     outputs = found.outputs if found.outputs is not None else np.zeros((len(fresh), 0), np.float32)
     return ScoredHistory(
-        manifest=_in_use(bundle.manifest, settings),
+        manifest=bundle.manifest.in_use(settings.parameters, settings.limits),
         columns=columns.take(fresh),
         scores=found.scores[fresh],
         outputs=Outputs(zip(bundle.manifest.outputs, outputs[fresh].T, strict=True)),
@@ -89,8 +88,3 @@ def scored_history(
             for place, reasons in found.reasons.items()
         },
     )
-
-
-def _in_use(manifest: Manifest, settings: Settings) -> Manifest:
-    """Return a manifest with the parameters and the limits that the configuration says."""
-    return manifest.in_use(settings.parameters, settings.limits)

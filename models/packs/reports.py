@@ -75,13 +75,12 @@ class Report:
 
     def without_figures(self) -> Page:
         """Return the page without the sections that hold nothing but a figure and its text."""
-        page = replace(self.page, sections=[])
-        page.sections += [
+        kept = [
             each
             for each in self.page.sections
             if each.title not in self.drawings or each.points or each.tiles or each.tables
         ]
-        return page
+        return replace(self.page, sections=kept)
 
     def html(self) -> str:
         """Return the page with its figures as one HTML file. Needs Jinja and Matplotlib."""
