@@ -200,17 +200,7 @@ class Alignment:
             is_live: whether a partition that has been read to its end holds up no events, and
                 labels only of what was published since it was polled.
         """
-        now = now_ms()
-        # As of when they were heard last: while the store is away, nobody can say anything.
-        oldest_ms = self._heard_ms - self._stale_ms
-        clocks = {
-            place: clock
-            for place, clock in self._others.items()
-            if max(clock.said_ms, self._hears_since_ms) >= oldest_ms
-        } | self.mine()
-        if self._hears_since_ms >= oldest_ms:
-            unheard = self._places - clocks.keys()
-            clocks |= dict.fromkeys(unheard, Clock(None, None, now))
+        clocks = self._heeded()
         if not events_only:
             return slowest(
                 clock
@@ -221,6 +211,20 @@ class Alignment:
         if is_live:
             return slowest(clock.until_polled() for clock in events)
         return slowest(clock for clock in events if not self._is_idle(clock))
+
+    def _heeded(self) -> dict[Place, Clock]:
+        """Return all clocks but those of workers that have said nothing for too long."""
+        # As of when they were heard last: while the store is away, nobody can say anything.
+        oldest_ms = self._heard_ms - self._stale_ms
+        clocks = {
+            place: clock
+            for place, clock in self._others.items()
+            if max(clock.said_ms, self._hears_since_ms) >= oldest_ms
+        } | self.mine()
+        if self._hears_since_ms >= oldest_ms:
+            unheard = self._places - clocks.keys()
+            clocks |= dict.fromkeys(unheard, Clock(None, None, now_ms()))
+        return clocks
 
     def limit(self, topic: str, oldest_ms: int = 0) -> int:
         """Return the event time before which a topic's records may be processed.
