@@ -74,6 +74,7 @@ async def expires(world: World) -> None:
     # Who takes the partition over before anything after the gap was scored tells it too.
     lines = world.log_lines("were deleted before they were scored")
     assert lines, f"{lost} events are gone, and no log says so"
+    assert len(lines) <= len(world.workers), f"a worker says it more than once: {lines}"
     for line in lines:
         said = re.search(rf"(\d+) events of partition {tp.partition} of {topic} were deleted", line)
         assert said is not None, f"the log names another partition than {tp.partition}: {line}"
