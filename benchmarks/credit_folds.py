@@ -315,7 +315,7 @@ def write(
     every = {**told.figures, "folds": said, "psi": psi, "seen": rows, "least_error": least}
     (folder / "figures.json").write_bytes(orjson.dumps(every, option=orjson.OPT_INDENT_2))
     (folder / "report.html").write_text(told.html(), encoding="utf-8")
-    print_page(told.page, out)
+    print_page(told.without_figures(), out)
 
 
 if __name__ == "__main__":

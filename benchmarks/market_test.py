@@ -139,7 +139,7 @@ def main() -> None:
     every = {**told.figures, "models": {name: each.to_dict() for name, each in models.items()}}
     (args.out / "figures.json").write_bytes(orjson.dumps(every, option=orjson.OPT_INDENT_2))
     (args.out / "report.html").write_text(told.html(), encoding="utf-8")
-    print_page(told.page, out)
+    print_page(told.without_figures(), out)
 
 
 if __name__ == "__main__":

@@ -62,10 +62,11 @@ def _rich(table: Table) -> RichTable:
         box=None, pad_edge=False, header_style="dim", caption_justify="left", padding=(0, 2, 0, 0)
     )
     for column in table.columns:
-        is_number = column.kind.is_number
-        view.add_column(
-            Text(column.title), justify="right" if is_number else "left", no_wrap=is_number
-        )
+        view.add_column(Text(column.title), justify="right" if column.kind.is_number else "left")
+    # Where there is little room titles wrap, and numbers do not.
+    kept = [column.kind.is_number for column in table.columns]
     for row in table.cells:
-        view.add_row(*map(Text, row))
+        view.add_row(
+            *(Text(each, no_wrap=is_kept) for each, is_kept in zip(row, kept, strict=True))
+        )
     return view

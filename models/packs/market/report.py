@@ -107,9 +107,12 @@ def report(scored: ScoredHistory) -> Report:
 def comparison(models: Mapping[str, Summary]) -> Table:
     """Return a table of several models' means."""
     columns: list[Column | str | tuple[str, str]] = ["model"]
-    columns += [(f"loss at {name}", "number") for name in ("1 %", "5 %", "50 %", "95 %", "99 %")]
-    columns += [("below 1 %", "share"), ("below 5 %", "share")]
-    columns += [("Kupiec 1 % held", "count"), ("Kupiec 5 % held", "count")]
+    columns += [("loss at 1 %", "number"), ("loss at 5 %", "number")]
+    columns += [
+        Column(f"loss at {name}", Kind.NUMBER, is_detail=True) for name in ("50 %", "95 %", "99 %")
+    ]
+    columns += [Column("below 1 %", Kind.SHARE, is_detail=True), ("below 5 %", "share")]
+    columns += [Column("Kupiec 1 % held", Kind.COUNT, is_detail=True), ("Kupiec 5 % held", "count")]
     columns += [("Christoffersen 5 % held", "count")]
     rows: list[Sequence[Any]] = [
         (
