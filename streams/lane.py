@@ -79,6 +79,8 @@ class Lane(Generic[ContentT]):
         #: Held by whoever processes records: a poll, or the clock that lets waiting ones go.
         self.lock = asyncio.Lock()
         self._stored: dict[int, int | None] = {}
+        #: Partitions of which the store lost writes, until they are taken again.
+        self._lost: set[int] = set()
         #: How often each partition was taken. What was begun before it was taken anew is not its.
         self._takes: Counter[int] = Counter()
         self._waiting: Waiting[ContentT] = Waiting(max_batch)
@@ -121,6 +123,7 @@ class Lane(Generic[ContentT]):
             self._alignment.own((self.topic, partition), partition in idle)
         self._takes.update(positions.keys())
         self._stored |= positions
+        self._lost -= positions.keys()
 
     async def behind(self) -> list[int]:
         """Return the partitions of which the store holds less than is known here: it lost writes.
@@ -132,9 +135,18 @@ class Lane(Generic[ContentT]):
         found = await self._store.positions(known) if known else {}
         return [each for each, at in found.items() if at is None or at < known[each]]
 
+    async def has_lost_writes(self) -> bool:
+        """Whether the store lost writes of a partition that has not been taken again since.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
+        return bool(self._lost or await self.behind())
+
     def drop(self, partitions: Iterable[int]) -> list[int]:
         """Take some partitions no more, and return those that were taken until now."""
         mine = [each for each in partitions if each in self._stored]
+        self._lost.update(mine)
         for partition in mine:
             del self._stored[partition]
             self._tell_behind(partition)
@@ -145,6 +157,7 @@ class Lane(Generic[ContentT]):
     def leave_all(self) -> None:
         """Take no partition any more."""
         self._stored.clear()
+        self._lost.clear()
         self._waiting.clear()
         self._alignment.leave(self.topic)
 
@@ -309,6 +322,7 @@ class Lane(Generic[ContentT]):
 
     def _rewind(self, found: WriteOutcome, outcome: Outcome) -> None:
         del self._stored[found.partition]
+        self._lost.add(found.partition)
         self._alignment.own((self.topic, found.partition), False)
         outcome.rewind[found.partition] = found.stored
 

@@ -102,7 +102,7 @@ class Pipeline:
             self.lanes[topics.labels] = self._lane(settings, topics.labels, stores.labels, labels)
 
     async def _has_lost_writes(self) -> bool:
-        return any([await lane.behind() for lane in self.lanes.values()])
+        return any([await lane.has_lost_writes() for lane in self.lanes.values()])
 
     async def ping_store(self) -> None:
         """Return if the state store answers. Raises :class:`StoreUnavailable`."""

@@ -263,6 +263,24 @@ async def test_a_store_that_is_behind_has_its_partition_read_again() -> None:
     assert h.lane.owned == set()
 
 
+@pytest.mark.parametrize("noticed_by", ["a batch", "a look"])
+async def test_lost_writes_are_known_until_their_partition_is_taken_again(noticed_by: str) -> None:
+    h = Harness()
+    await h.own(0)
+    await h.lane.process(h.poll(p0=[START]), never)
+    assert not await h.lane.has_lost_writes()
+    h.store._partitions.clear()
+    assert await h.lane.has_lost_writes()
+    if noticed_by == "a batch":
+        await h.lane.process(h.poll(p0=[START + 1]), never)
+    else:
+        assert h.lane.drop(await h.lane.behind()) == [0]
+    # Others must not take what the store lacks for what never was, such as labels' events.
+    assert await h.lane.has_lost_writes()
+    await h.own(0)
+    assert not await h.lane.has_lost_writes()
+
+
 async def test_a_rebalance_while_a_batch_is_written_reads_from_after_it() -> None:
     h = Harness()
     await h.own(0)
