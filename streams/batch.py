@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
-from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
 from engine.columns import Reject
-from engine.records import Origin, Record, dead_letter
+from engine.records import Record, dead_letter
+from streams.consumed import Consumed, runs
 
 
 class Content(Protocol):
@@ -53,7 +52,7 @@ class Batch(Generic[ContentT]):
         content: what they say.
     """
 
-    records: list[ConsumerRecord]
+    records: Consumed
     epochs: dict[int, int]
     received_ms: int
     content: ContentT
@@ -61,30 +60,27 @@ class Batch(Generic[ContentT]):
     def __len__(self) -> int:
         return len(self.records)
 
-    @cached_property
+    @property
     def partitions(self) -> NDArray[np.int64]:
         """The partition of each record; int64 ``[n]``."""
-        return self._each("partition")
+        return self.records.partitions
 
-    @cached_property
+    @property
     def offsets(self) -> NDArray[np.int64]:
         """The offset of each record; int64 ``[n]``."""
-        return self._each("offset")
-
-    @cached_property
-    def published_ms(self) -> NDArray[np.int64]:
-        """When each record was published, in ms since 1970; int64 ``[n]``."""
-        return self._each("timestamp")
+        return self.records.offsets
 
     @cached_property
     def firsts(self) -> dict[int, int]:
         """For each partition, the offset of its first record."""
-        return {record.partition: record.offset for record in reversed(self.records)}
+        found = reversed(runs(self.partitions))
+        return {each: int(self.offsets[start]) for each, start, _ in found}
 
     @cached_property
     def positions(self) -> dict[int, int]:
         """For each partition, the offset after its last record."""
-        return {record.partition: record.offset + 1 for record in self.records}
+        found = runs(self.partitions)
+        return {each: int(self.offsets[stop - 1]) + 1 for each, _, stop in found}
 
     @cached_property
     def heads(self) -> dict[int, int]:
@@ -94,18 +90,17 @@ class Batch(Generic[ContentT]):
     @property
     def latest(self) -> dict[int, int]:
         """For each partition, the latest event time of its records that could be read."""
-        if len(self._readable) == 1:
-            return {each: int(self.content.time_ms.max()) for each in self._readable}
-        partitions = self.partitions[self.content.rows]
-        found = np.zeros(max(self._readable, default=-1) + 1, dtype=np.int64)
-        np.maximum.at(found, partitions, self.content.time_ms)
-        return {each: int(found[each]) for each in self._readable}
+        found: dict[int, int] = {}
+        for each, start, stop in runs(self.partitions[self.content.rows]):
+            latest = int(self.content.time_ms[start:stop].max())
+            found[each] = max(latest, found.get(each, latest))
+        return found
 
     @cached_property
     def _readable(self) -> dict[int, int]:
         """For each partition, the place of its first record among those that could be read."""
-        partitions = self.partitions[self.content.rows].tolist()
-        return {each: at for at, each in reversed(list(enumerate(partitions)))}
+        found = reversed(runs(self.partitions[self.content.rows]))
+        return {each: start for each, start, _ in found}
 
     def is_before(self, limit_ms: int, blocked: Set[int] = frozenset()) -> bool:
         """Whether all records are before a time, and of no partition that is blocked."""
@@ -142,12 +137,12 @@ class Batch(Generic[ContentT]):
         left = {partition for partition, epoch in self.epochs.items() if is_left(partition, epoch)}
         if not left:
             return self
-        return self.part(np.array([each.partition not in left for each in self.records]))
+        return self.part(~np.isin(self.partitions, list(left)))
 
     def part(self, keep: NDArray[np.bool_]) -> Batch[ContentT]:
         """Return some of the records; bool ``[n]``."""
-        records = [self.records[row] for row in np.flatnonzero(keep).tolist()]
-        partitions = {record.partition for record in records}
+        records = self.records.part(keep)
+        partitions = {each for each, _, _ in runs(records.partitions)}
         return Batch(
             records,
             {each: epoch for each, epoch in self.epochs.items() if each in partitions},
@@ -162,45 +157,40 @@ class Batch(Generic[ContentT]):
             return parts[0]
         contents = [each.content for each in parts]
         return Batch(
-            [record for each in parts for record in each.records],
+            Consumed.joined([each.records for each in parts]),
             {partition: epoch for each in parts for partition, epoch in each.epochs.items()},
             max(each.received_ms for each in parts),
             type(contents[0]).joined(contents, [len(each) for each in parts]),
         )
 
-    def _each(self, name: str) -> NDArray[np.int64]:
-        found = map(attrgetter(name), self.records)
-        return np.fromiter(found, dtype=np.int64, count=len(self.records))
-
 
 def grouped(
-    records: Sequence[ConsumerRecord],
-    rows: Sequence[int],
-    outputs: Sequence[Record],
-    wanted: NDArray[np.bool_],
+    partitions: NDArray[np.int64], outputs: Sequence[Record], wanted: NDArray[np.bool_]
 ) -> dict[int, list[Record]]:
     """Return the outputs of each partition, so that they go where their events came from.
 
     Args:
-        records: ``n`` of a batch.
-        rows: the place of each output's record.
-        outputs: what comes of them.
-        wanted: the records whose outputs are wanted; bool ``[n]``.
+        partitions: the partition that each output comes of; int64 ``[m]``.
+        outputs: ``m`` of them.
+        wanted: which of them are wanted; bool ``[m]``.
     """
+    if not wanted.all():
+        outputs = [outputs[place] for place in np.flatnonzero(wanted).tolist()]
+        partitions = partitions[wanted]
     by_partition: dict[int, list[Record]] = {}
-    for row, output in zip(rows, outputs, strict=True):
-        if wanted[row]:
-            by_partition.setdefault(records[row].partition, []).append(output)
+    for partition, start, stop in runs(partitions):
+        by_partition.setdefault(partition, []).extend(outputs[start:stop])
     return by_partition
 
 
-def dead_letters(record: ConsumerRecord, reject: Reject, part_bytes: int) -> list[Record]:
+def dead_letters(records: Consumed, reject: Reject, part_bytes: int) -> list[Record]:
     """Return the dead letter of a reject, in as many records of ``part_bytes`` as it takes."""
-    origin = Origin(record.topic, record.partition, record.offset, record.timestamp)
-    return dead_letter(reject, record.key, record.value, origin, part_bytes)
+    row = reject.row
+    key, value = records.keys[row], records.values[row]
+    return dead_letter(reject, key, value, records.origin(row), part_bytes)
 
 
-def rekeyed(record: ConsumerRecord, reject: Reject) -> Record:
+def rekeyed(value: bytes | None, reject: Reject) -> Record:
     """Return a record with a wrong key as it is published again: under its account."""
     account = reject.account or ""
-    return Record(account.encode(), record.value, (("rekeyed", b"1"),))
+    return Record(account.encode(), value, (("rekeyed", b"1"),))

@@ -8,14 +8,17 @@ thread.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.errors import ConsumerStoppedError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from mode.services import Service
 from mode.utils.futures import maybe_async
+
+from streams.fetching import fetched
 
 
 class LoopConsumer(driver.AIOKafkaConsumerThread):
@@ -66,6 +69,22 @@ class LoopConsumer(driver.AIOKafkaConsumerThread):
         if note:
             consumer.commit = _noting(consumer.commit, note)
         return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: Set[TopicPartition],
+        timeout: float | None = None,  # noqa: ASYNC109
+        max_records: int | None = None,
+    ) -> Any:
+        """Return a mapping of partitions to :class:`streams.consumed.Consumed`."""
+        if not self.consumer.flow_active:
+            return {}
+        fetcher: Any = consumer._fetcher
+        if consumer._closed or fetcher._closed:
+            raise ConsumerStoppedError
+        with fetcher._subscriptions.fetch_context():
+            return await fetched(fetcher, active_partitions, timeout or 0.0, max_records)
 
     def _stopped_set(self) -> None:
         self._stopped.set()

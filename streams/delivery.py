@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -182,17 +184,26 @@ async def _hand_over(
 
 def _batches(producer: AIOKafkaProducer, chunk: Chunk) -> list[tuple[BatchBuilder, Chunk]]:
     batches: list[tuple[BatchBuilder, Chunk]] = []
-    for record in chunk.records:
-        if not batches or not _append(batches[-1][0], record):
-            part = Chunk(chunk.topic, chunk.partition, [])
-            batches.append((producer.create_batch(), part))
-            _append(batches[-1][0], record)
-        batches[-1][1].records.append(record)
+    records, at = chunk.records, 0
+    while at < len(records):
+        batch = producer.create_batch()
+        # A record that is too large for a batch by itself is refused by the broker, with a reason.
+        taken = max(_fill(batch, records, at), 1)
+        batches.append((batch, Chunk(chunk.topic, chunk.partition, records[at : at + taken])))
+        at += taken
     return batches
 
 
-def _append(batch: BatchBuilder, record: Record) -> bool:
-    added = batch.append(
-        key=record.key, value=record.value, timestamp=None, headers=list(record.headers)
-    )
-    return added is not None
+def _fill(batch: BatchBuilder, records: Sequence[Record], start: int) -> int:
+    """Append records from a place on, and return how many found room.
+
+    The batch's own ``append`` spends twice as long on each as what it calls.
+    """
+    append: Callable[..., object] = batch._builder.append
+    now_ms, n = time.time_ns() // 1_000_000, 0
+    for key, value, headers in islice(records, start, None):
+        if append(n, now_ms, key, value, list(headers)) is None:
+            break
+        n += 1
+    batch._relative_offset = n
+    return n

@@ -167,7 +167,7 @@ class Effects:
         add_to(metrics.rebuilt, int((counts & ~is_new).sum()))
         counts &= is_new
         metrics.batch_size.observe(len(batch))
-        metrics.latency.observe((now_ms - batch.published_ms[counts]) / 1000)
+        metrics.latency.observe((now_ms - batch.records.timestamps_ms[counts]) / 1000)
         for partition, position in batch.positions.items():
             if partition in done:
                 metrics.events.labels(partition).inc(int((batch.partitions == partition).sum()))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
-from aiokafka import ConsumerRecord
-
 from streams.batch import Batch, ContentT
+from streams.consumed import Consumed
 from streams.store.base import WriteOutcome
 
 #: Whether a partition is to be left alone, by its number and the epoch of its records: it is
@@ -44,7 +43,7 @@ ReadT = TypeVar("ReadT", covariant=True)
 class Handler(Protocol[ReadT]):
     """Takes batches of one topic through all their steps."""
 
-    def decode(self, records: Sequence[ConsumerRecord], received_ms: int) -> ReadT:
+    def decode(self, records: Consumed, received_ms: int) -> ReadT:
         """Return what records say."""
         ...
 

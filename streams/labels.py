@@ -16,14 +16,14 @@ which has lost its partition cannot write an older one over its successor's.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import numpy as np
-from aiokafka import ConsumerRecord
 
 from engine.label_decode import DecodedLabels
 from engine.labels import Found, LabelReader
 from streams.batch import Batch, dead_letters
+from streams.consumed import Consumed
 from streams.metrics import Metrics
 from streams.outbox.base import Outbox, Results
 from streams.retries import Retries
@@ -66,11 +66,9 @@ class LabelProcessor:
         self._retries = retries
         self._metrics = metrics
 
-    def decode(self, records: Sequence[ConsumerRecord], received_ms: int) -> DecodedLabels:
+    def decode(self, records: Consumed, received_ms: int) -> DecodedLabels:
         """Return what records say."""
-        values = [record.value for record in records]
-        published_ms = [record.timestamp for record in records]
-        return self._reader.decode(values, published_ms, received_ms)
+        return self._reader.decode(records.values, records.timestamps_ms.tolist(), received_ms)
 
     async def own(self, partitions: Iterable[int]) -> None:
         """Learn how far shared entities have what the partitions add, and what is published."""
@@ -119,11 +117,11 @@ class LabelProcessor:
     def _results(self, batch: Batch[DecodedLabels], found: Found) -> Results:
         results = Results()
         for each in found.rejects:
-            record = batch.records[each.row]
-            if record.offset < self._outbox.published(self._topics.labels, record.partition):
+            source = int(batch.partitions[each.row])
+            if batch.offsets[each.row] < self._outbox.published(self._topics.labels, source):
                 continue
-            letters = dead_letters(record, each, self._topics.part_bytes)
-            results.add(self._topics.dead_letters, record.partition, record.partition, letters)
+            letters = dead_letters(batch.records, each, self._topics.part_bytes)
+            results.add(self._topics.dead_letters, source, source, letters)
         return results
 
     def _parts(

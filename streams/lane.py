@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, cast
 
-from aiokafka import ConsumerRecord
-
 from streams.alignment import Alignment
 from streams.batch import Batch, ContentT
+from streams.consumed import Consumed
 from streams.handling import Begun, IsLeft, Outcome, Overlapping, Stepwise
 from streams.log import get_logger
 from streams.polls import Poll
@@ -167,13 +166,14 @@ class Lane(Generic[ContentT]):
         Raises:
             Interrupted: a batch was given up while a server was away.
         """
-        records: list[ConsumerRecord] = []
+        parts: list[Consumed] = []
         epochs = {}
         for partition, part in poll.parts.items():
             if partition in self._stored and not is_left(partition, poll.epochs[partition]):
-                records += part
+                parts.append(part)
                 epochs[partition] = poll.epochs[partition]
-        if records:
+        if parts:
+            records = Consumed.joined(parts)
             content = self._handler.decode(records, poll.received_ms)
             batch = Batch(records, epochs, poll.received_ms, content)
             self._waiting.add(batch)

@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from aiokafka import ConsumerRecord
 from faust.types import TP, ConsumerMessage
+
+from streams.consumed import Consumed
+
+#: What a record's timestamp is, as Kafka numbers it. Nothing here asks for another.
+_CREATE_TIME = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -16,14 +20,14 @@ class Poll:
 
     Args:
         topic: the topic.
-        parts: the records of each partition, in the order of their offsets.
+        parts: the records of each partition.
         epochs: for each partition, how often it had been sought before the poll. Records of an
             earlier epoch than the present one must be left alone: they will be read again.
         received_ms: when the poll returned, in milliseconds since 1970.
     """
 
     topic: str
-    parts: Mapping[int, list[ConsumerRecord]]
+    parts: Mapping[int, Consumed]
     epochs: Mapping[int, int]
     received_ms: int
 
@@ -48,13 +52,12 @@ class Breaks(Protocol):
 def message_of(poll: Poll, generation_id: int) -> ConsumerMessage:
     """Return the one message of Faust's that carries a poll."""
     partition, records = next(iter(poll.parts.items()))
-    last = records[-1]
     return ConsumerMessage(
         poll.topic,
         partition,
-        last.offset,
-        last.timestamp / 1000,
-        last.timestamp_type,
+        int(records.offsets[-1]),
+        int(records.timestamps_ms[-1]) / 1000,
+        _CREATE_TIME,
         None,
         None,
         cast(Any, poll),

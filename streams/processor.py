@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
 from engine.columns import Columns, Decoded, Reject
@@ -35,6 +34,7 @@ from engine.records import Encoder, Times
 from engine.scorer import Scored, Scorer
 from engine.waves import index_accounts
 from streams.batch import Batch, dead_letters, grouped, rekeyed
+from streams.consumed import Consumed
 from streams.effects import Computed, Effects, is_rekeyed
 from streams.metrics import Metrics
 from streams.outbox.base import Outbox, Results
@@ -139,12 +139,10 @@ class Processor:
         self._thread = ThreadPoolExecutor(1, "score")
         self._effects = Effects(settings, scorer, store, shared, outbox, retries, metrics)
 
-    def decode(self, records: Sequence[ConsumerRecord], received_ms: int) -> Decoded:
+    def decode(self, records: Consumed, received_ms: int) -> Decoded:
         """Return what records say."""
         with self._metrics.timed("decode"):
-            values = [record.value for record in records]
-            keys = [record.key for record in records]
-            return self._decoder.decode(values, received_ms, keys)
+            return self._decoder.decode(records.values, received_ms, records.keys)
 
     async def own(self, partitions: Iterable[int]) -> None:
         """Learn how far shared entities have what the partitions add, and what is published."""
@@ -193,7 +191,7 @@ class Processor:
 
     async def _read(self, batch: Batch[Decoded], ahead: Begun | None) -> _Read:
         columns = batch.content.columns
-        partitions = [batch.records[row].partition for row in columns.rows.tolist()]
+        partitions = batch.partitions[columns.rows].tolist()
         accounts, index = index_accounts(zip(partitions, columns.accounts, strict=True))
         known = {} if ahead is None else ahead.states
         coming = [known.get(partition, {}).get(account) for partition, account in accounts]
@@ -223,22 +221,21 @@ class Processor:
         """Return what is to be published: nothing of records that were published before."""
         columns, topics, records = decoded.columns, self._settings.topics, batch.records
         times = Times(
-            published=batch.published_ms[columns.rows],
+            published=records.timestamps_ms[columns.rows],
             received=batch.received_ms,
             scored=time.time_ns() // 1_000_000,
         )
-        rows = columns.rows.tolist()
+        rows = columns.rows
         scores = self._encoder.scores(columns, scored, times)
-        values = [record.value for record in records]
-        alerts = self._encoder.alerts(columns, scored, times, values)
-        places = [rows[place] for place in sorted(scored.reasons)]
+        alerts = self._encoder.alerts(columns, scored, times, records.values)
+        alerted = rows[sorted(scored.reasons)]
         results = Results()
-        for topic, at, encoded in ((topics.scores, rows, scores), (topics.alerts, places, alerts)):
-            for partition, found in grouped(records, at, encoded, is_new).items():
-                results.add(topic, partition, partition, found)
+        for topic, at, found in ((topics.scores, rows, scores), (topics.alerts, alerted, alerts)):
+            for partition, mine in grouped(records.partitions[at], found, is_new[at]).items():
+                results.add(topic, partition, partition, mine)
         for each in decoded.rejects:
             if is_new[each.row]:
-                self._reject(results, records[each.row], each)
+                self._reject(results, records, each)
         return results
 
     def _is_new(self, batch: Batch[Decoded]) -> NDArray[np.bool_]:
@@ -249,12 +246,13 @@ class Processor:
             return np.ones(len(batch), dtype=np.bool_)
         return batch.offsets >= np.array([published[each] for each in batch.partitions.tolist()])
 
-    def _reject(self, results: Results, record: ConsumerRecord, reject: Reject) -> None:
-        topics, source = self._settings.topics, record.partition
+    def _reject(self, results: Results, records: Consumed, reject: Reject) -> None:
+        topics, source = self._settings.topics, int(records.partitions[reject.row])
         if is_rekeyed(self._settings, reject):
-            results.add(topics.transactions, source, None, [rekeyed(record, reject)])
+            again = rekeyed(records.values[reject.row], reject)
+            results.add(topics.transactions, source, None, [again])
         else:
-            letters = dead_letters(record, reject, topics.part_bytes)
+            letters = dead_letters(records, reject, topics.part_bytes)
             results.add(topics.dead_letters, source, source, letters)
 
     def _encoded(

@@ -229,7 +229,7 @@ class Events(Section):
 class Worker(Section):
     """The process."""
 
-    max_batch: Annotated[int, Field(ge=1, le=100_000)] = 2_048
+    max_batch: Annotated[int, Field(ge=1, le=100_000)] = 4_096
     """The most events scored together."""
     stop_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 20.0
     """How long a clean stop may take. Beyond it the worker just ends, as in a crash."""

@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from aiokafka import ConsumerRecord
 from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
@@ -25,6 +24,7 @@ from mode.types import ServiceT
 from mode.utils.futures import notify
 
 from engine.errors import BrokerUnavailable
+from streams.consumed import Consumed
 from streams.consumer import LoopConsumer
 from streams.polls import Breaks, Poll, Positions, message_of
 from streams.ranges import Held
@@ -172,7 +172,8 @@ class BatchConsumer(driver.Consumer):
         timeout: float,  # noqa: ASYNC109
     ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Yield one message for each topic that the next poll brings records of."""
-        records, active = await self._wait_next_records(timeout)
+        fetched, active = await self._wait_next_records(timeout)
+        records = cast(Mapping[TP, Consumed] | None, fetched)
         epochs = self._polled_epochs
         generation_id = self.app.consumer_generation_id
         if records is None or self.should_stop:
@@ -259,7 +260,8 @@ class BatchConsumer(driver.Consumer):
         self,
         active_partitions: set[TP] | None,
         timeout: float,  # noqa: ASYNC109
-    ) -> Mapping[TP, list[ConsumerRecord]]:
+    ) -> Mapping[TP, Any]:
+        """Return a mapping of partitions to :class:`streams.consumed.Consumed`."""
         await self._last_let_go()
         try:
             while self._rewinds:
@@ -276,21 +278,21 @@ class BatchConsumer(driver.Consumer):
             await self.sleep(_HELD_BACK_S)
             return {}
         self._thread.fetch()
-        records = await super()._getmany(wanted, timeout)
+        records: Mapping[TP, Any] = await super()._getmany(wanted, timeout)
         if not self.held_back and 0 < sum(map(len, records.values())) < _FEW:
             self._thread.hold()
         self._tell_quiet(wanted - records.keys())
         return {tp: batch for tp, batch in records.items() if await self._follows(tp, batch)}
 
-    async def _follows(self, tp: TP, batch: list[ConsumerRecord]) -> bool:
+    async def _follows(self, tp: TP, batch: Consumed) -> bool:
         """Whether to take a batch: the one after the last, or one that the application accepts."""
-        if not batch:
+        if not len(batch):
             return False
-        found = batch[0].offset
+        found = int(batch.offsets[0])
         expected = self._next.get(tp, found)
         if found != expected and self.on_break and not await self.on_break(tp, expected, found):
             return False
-        self._next[tp] = batch[-1].offset + 1
+        self._next[tp] = int(batch.offsets[-1]) + 1
         return True
 
     def _tell_quiet(self, partitions: Iterable[TP]) -> None:
@@ -314,14 +316,14 @@ class BatchConsumer(driver.Consumer):
 
     def _polls(
         self,
-        records: Mapping[TP, list[ConsumerRecord]],
+        records: Mapping[TP, Consumed],
         active: set[TP] | None,
         epochs: Mapping[TP, int],
     ) -> list[Poll]:
         received_ms = time.time_ns() // 1_000_000
-        by_topic: dict[str, dict[int, list[ConsumerRecord]]] = defaultdict(dict)
+        by_topic: dict[str, dict[int, Consumed]] = defaultdict(dict)
         for partition, batch in records.items():
-            if batch and (active is None or partition in active):
+            if len(batch) and (active is None or partition in active):
                 by_topic[partition.topic][partition.partition] = batch
                 end = self.end_of(partition)
                 if end is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from engine.decode import Decoder
 from engine.label_decode import DecodedLabels
 from engine.labels import LabelReader
 from streams.batch import Batch
+from streams.consumed import Consumed
 from tests.bundles import SCHEMA, SHARED
 from tests.engine.tools import NOW_MS, payment
 
@@ -60,11 +62,21 @@ def batch_of(records: list[ConsumerRecord], is_label: bool) -> Batch[Any]:
         content = READER.decode(values, [each.timestamp for each in records], NOW_MS)
     else:
         content = DECODER.decode(values, NOW_MS)
-    return Batch(records, {each.partition: 7 for each in records}, NOW_MS, content)
+    return Batch(consumed(records), {each.partition: 7 for each in records}, NOW_MS, content)
+
+
+def consumed(records: list[ConsumerRecord]) -> Consumed:
+    parts = groupby(records, key=lambda each: each.partition)
+    return Consumed.joined(
+        [Consumed.of("t", 0, []), *(Consumed.of("t", at, list(part)) for at, part in parts)]
+    )
 
 
 def assert_same(found: Batch[Any], expected: Batch[Any]) -> None:
-    assert found.records == expected.records
+    a, b = found.records, expected.records
+    for name in ("partitions", "offsets", "timestamps_ms"):
+        assert_array_equal(getattr(a, name), getattr(b, name))
+    assert (a.keys, a.values) == (b.keys, b.values)
     assert found.epochs == expected.epochs
     a, b = found.content, expected.content
     assert type(a) is type(b)
@@ -96,9 +108,9 @@ def test_a_part_is_what_its_records_alone_say(
 
 @given(st.lists(RECORDS, min_size=1, max_size=4), st.booleans())
 def test_batches_joined_are_what_all_their_records_say(parts: list[Said], is_label: bool) -> None:
-    batches = [batch_of(records_of(said, is_label), is_label) for said in parts]
-    joined = Batch.joined(batches)
-    assert_same(joined, batch_of([each for part in batches for each in part.records], is_label))
+    records = [records_of(said, is_label) for said in parts]
+    joined = Batch.joined([batch_of(each, is_label) for each in records])
+    assert_same(joined, batch_of([each for part in records for each in part], is_label))
     assert joined.positions.keys() == set(joined.partitions.tolist())
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streams.alignment import Alignment
 from streams.batch import Batch
+from streams.consumed import Consumed
 from streams.lane import Lane
 from streams.metrics import Metrics
 from streams.polls import Poll
@@ -57,8 +57,8 @@ class Noting:
     sizes: list[int] = field(default_factory=list)
     before_write: Callable[[], Any] | None = None
 
-    def decode(self, records: Sequence[ConsumerRecord], received_ms: int) -> Times:
-        said = [(row, int(each.value)) for row, each in enumerate(records) if each.value]
+    def decode(self, records: Consumed, received_ms: int) -> Times:
+        said = [(row, int(each)) for row, each in enumerate(records.values) if each]
         table = np.array(said, dtype=np.int64).reshape(-1, 2)
         return Times(table[:, 0], table[:, 1])
 
@@ -68,7 +68,7 @@ class Noting:
     async def handle(
         self, batch: Batch[Times], stored: Mapping[int, int | None]
     ) -> list[WriteOutcome]:
-        values = [int(batch.records[row].value) for row in batch.content.rows.tolist()]
+        values = [int(batch.records.values[row] or b"") for row in batch.content.rows.tolist()]
         assert values == batch.content.time_ms.tolist()
         self.sizes.append(len(batch))
         if self.before_write is not None:
@@ -81,15 +81,24 @@ class Noting:
             ]
         )
         done = {each.partition for each in outcomes if each.done}
-        for record in batch.records:
-            if record.partition in done:
-                self.seen[record.partition].append(record.offset)
+        at = zip(batch.partitions.tolist(), batch.offsets.tolist(), strict=True)
+        for partition, offset in at:
+            if partition in done:
+                self.seen[partition].append(offset)
         return outcomes
 
 
-def record(partition: int, offset: int, time_ms: int | None) -> ConsumerRecord:
-    value = b"" if time_ms is None else str(time_ms).encode()
-    return ConsumerRecord(TOPIC, partition, offset, 0, 0, None, value, None, 0, 0, ())
+def records_of(partition: int, start: int, times: Sequence[int | None]) -> Consumed:
+    """The records of a partition from an offset on, each with an event time or unreadable."""
+    n = len(times)
+    return Consumed(
+        TOPIC,
+        np.full(n, partition, dtype=np.int64),
+        np.arange(start, start + n, dtype=np.int64),
+        np.zeros(n, dtype=np.int64),
+        [None] * n,
+        [b"" if each is None else str(each).encode() for each in times],
+    )
 
 
 def poll_of(times: Mapping[int, Sequence[int | None]], at: dict[int, int], epoch: int = 1) -> Poll:
@@ -97,7 +106,7 @@ def poll_of(times: Mapping[int, Sequence[int | None]], at: dict[int, int], epoch
     parts = {}
     for partition, each in times.items():
         start = at.get(partition, 0)
-        parts[partition] = [record(partition, start + n, time) for n, time in enumerate(each)]
+        parts[partition] = records_of(partition, start, each)
         at[partition] = start + len(each)
     return Poll(TOPIC, parts, dict.fromkeys(parts, epoch), 0)
 

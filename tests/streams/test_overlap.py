@@ -83,7 +83,7 @@ class Chaining:
         moved = moved_from(stored, _as_coming(found.positions, stored, ahead))
         states = {}
         for partition in batch.positions.keys() - {each.partition for each in moved}:
-            offsets = [each.offset for each in batch.records if each.partition == partition]
+            offsets = batch.offsets[batch.partitions == partition].tolist()
             before = coming.get(partition, found.states[partition][0])
             states[partition] = chain(before, offsets)
         await asyncio.sleep(0)

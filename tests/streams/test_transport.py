@@ -68,8 +68,8 @@ class Reading(faust.App):
             for partition, records in poll.parts.items():
                 tp = TP(poll.topic, partition)
                 if poll.epochs[partition] == self.batches.epochs[tp]:
-                    self.seen.setdefault(tp, []).extend(each.offset for each in records)
-                    self.kept[tp] = records[-1].offset + 1
+                    self.seen.setdefault(tp, []).extend(records.offsets.tolist())
+                    self.kept[tp] = int(records.offsets[-1]) + 1
                     self.batches.processed(tp, self.kept[tp])
             await stream.ack(event)
 

@@ -90,8 +90,7 @@ class SingleClient:
     ) -> list[object]:
         try:
             async with asyncio.timeout(self._timeout_s):
-                packed = connection.pack_commands(commands)
-                await connection.send_packed_command(packed, check_health=False)
+                await connection.send_packed_command(_packed(commands), check_health=False)
                 answers = [await _answer(connection) for _ in commands]
         except BaseException:
             # Answers may be on their way: nobody else must read them.
@@ -101,6 +100,19 @@ class SingleClient:
             raise
         self._idle.append(connection)
         return answers
+
+
+def _packed(commands: Sequence[Command]) -> bytes:
+    """Return commands as the server reads them: RESP arrays of bulk strings.
+
+    redis-py, which packs argument by argument, takes several times as long for a thousand states.
+    """
+    parts: list[bytes] = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        raw = [each if isinstance(each, bytes) else str(each).encode() for each in command]
+        parts += [b"$%d\r\n%b\r\n" % (len(each), each) for each in raw]
+    return b"".join(parts)
 
 
 async def _answer(connection: AbstractConnection) -> object:
