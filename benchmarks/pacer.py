@@ -98,6 +98,7 @@ class Generator:
                 "log_level": 0,
                 "partitioner": "murmur2_random",
                 "linger.ms": 0,
+                "max.in.flight.requests.per.connection": 5,
                 "acks": "all",
             }
         )

@@ -173,6 +173,7 @@ class Scorer:
         # A copy in any case: of one state, or of one data type, a tensor is contiguous already.
         current = {dtype: states[dtype].copy() for dtype in self.layout.sizes}
         scores = np.empty(n, dtype=np.float32)
+        decisions = np.empty(n, dtype=np.int64)
         duplicate = np.empty(n, dtype=np.bool_)
         late = np.empty(n, dtype=np.bool_)
         failed = np.empty(n, dtype=np.bool_)
@@ -199,7 +200,7 @@ class Scorer:
             if outputs is not None:
                 outputs[at] = result["outputs"]
             failed[at] = lost = ~_is_finite(result)
-            level = self.decide(result["score"], result.get("outputs"))
+            decisions[at] = level = self.decide(result["score"], result.get("outputs"))
             alerted = (level > 0) & ~result["duplicate"] & ~lost
             alerts.keep(wave, alerted, feeds)
             if features is not None:
@@ -209,7 +210,7 @@ class Scorer:
                 tensor[accounts[has_state]] = result[f"new_state_{dtype}"][has_state]
         return Scored(
             scores=scores,
-            decisions=self.decide(scores, outputs),
+            decisions=decisions,
             duplicate=duplicate,
             late=late,
             failed=failed,

@@ -48,13 +48,17 @@ def waves(account_index: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
     n = len(account_index)
     if n == 0:
         return []
+    places = np.arange(n, dtype=np.int64)
+    if (account_index == places).all():
+        # As `index_accounts` numbers a batch that holds no account twice.
+        return [places]
     order = np.argsort(account_index, kind="stable")
     ordered = account_index[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     if len(starts) == n:
-        return [np.arange(n, dtype=np.int64)]
+        return [places]
     lengths = np.diff(np.r_[starts, n])
     rank = np.empty(n, dtype=np.int64)
-    rank[order] = np.arange(n, dtype=np.int64) - np.repeat(starts, lengths)
+    rank[order] = places - np.repeat(starts, lengths)
     by_rank = np.argsort(rank, kind="stable")
     return np.split(by_rank, np.cumsum(np.bincount(rank))[:-1])

@@ -71,16 +71,26 @@ class Batch(Generic[ContentT]):
         return self.records.offsets
 
     @cached_property
+    def _runs(self) -> list[tuple[int, int, int]]:
+        return runs(self.partitions)
+
+    @cached_property
+    def counts(self) -> dict[int, int]:
+        """For each partition, how many records there are of it."""
+        found: dict[int, int] = {}
+        for each, start, stop in self._runs:
+            found[each] = found.get(each, 0) + stop - start
+        return found
+
+    @cached_property
     def firsts(self) -> dict[int, int]:
         """For each partition, the offset of its first record."""
-        found = reversed(runs(self.partitions))
-        return {each: int(self.offsets[start]) for each, start, _ in found}
+        return {each: int(self.offsets[start]) for each, start, _ in reversed(self._runs)}
 
     @cached_property
     def positions(self) -> dict[int, int]:
         """For each partition, the offset after its last record."""
-        found = runs(self.partitions)
-        return {each: int(self.offsets[stop - 1]) + 1 for each, _, stop in found}
+        return {each: int(self.offsets[stop - 1]) + 1 for each, _, stop in self._runs}
 
     @cached_property
     def heads(self) -> dict[int, int]:

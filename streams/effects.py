@@ -158,28 +158,31 @@ class Effects:
 
     def _observe(self, computed: Computed, done: set[int]) -> None:
         """Count what has had its effect; of what was published before, only that it was scored."""
-        metrics, batch, is_new = self._metrics, computed.batch, computed.is_new
-        decoded, scored = computed.decoded, computed.scored
+        metrics, batch, decoded = self._metrics, computed.batch, computed.decoded
         now_ms = time.time_ns() // 1_000_000
-        counts = np.ones(len(batch), dtype=np.bool_)
-        if not done >= batch.positions.keys():
-            counts = np.isin(batch.partitions, list(done))
-        add_to(metrics.rebuilt, int((counts & ~is_new).sum()))
-        counts &= is_new
         metrics.batch_size.observe(len(batch))
-        metrics.latency.observe((now_ms - batch.records.timestamps_ms[counts]) / 1000)
-        for partition, position in batch.positions.items():
-            if partition in done:
-                metrics.events.labels(partition).inc(int((batch.partitions == partition).sum()))
-                metrics.position.labels(partition).set(position)
-        mine = counts[decoded.rows]
-        decisions = self._scorer.manifest.decisions
-        by_decision = np.bincount(scored.decisions[mine], minlength=len(decisions))
-        for decision, count in zip(decisions, by_decision.tolist(), strict=True):
+        for partition in done & batch.positions.keys():
+            metrics.events.labels(partition).inc(batch.counts[partition])
+            metrics.position.labels(partition).set(batch.positions[partition])
+        counts = computed.is_new
+        if not done >= batch.positions.keys():
+            counts = counts & np.isin(batch.partitions, list(done))
+        published_ms, scored = batch.records.timestamps_ms, computed.scored
+        decisions, duplicate, late = scored.decisions, scored.duplicate, scored.late
+        if not counts.all():
+            is_done = np.isin(batch.partitions, list(done))
+            add_to(metrics.rebuilt, int((is_done & ~computed.is_new).sum()))
+            mine = counts[decoded.rows]
+            published_ms, decisions = published_ms[counts], decisions[mine]
+            duplicate, late = duplicate[mine], late[mine]
+        metrics.latency.observe((now_ms - published_ms) / 1000)
+        names = self._scorer.manifest.decisions
+        by_decision = np.bincount(decisions, minlength=len(names)).tolist()
+        for decision, count in zip(names, by_decision, strict=True):
             if count:
                 metrics.scores.labels(decision).inc(count)
-        add_to(metrics.duplicates, int(scored.duplicate[mine].sum()))
-        add_to(metrics.late, int(scored.late[mine].sum()))
+        add_to(metrics.duplicates, np.count_nonzero(duplicate))
+        add_to(metrics.late, np.count_nonzero(late))
         for reject in decoded.rejects:
             if not counts[reject.row]:
                 continue
