@@ -181,8 +181,8 @@ class Effects:
         for decision, count in zip(names, by_decision, strict=True):
             if count:
                 metrics.scores.labels(decision).inc(count)
-        add_to(metrics.duplicates, np.count_nonzero(duplicate))
-        add_to(metrics.late, np.count_nonzero(late))
+        add_to(metrics.duplicates, int(duplicate.sum()))
+        add_to(metrics.late, int(late.sum()))
         for reject in decoded.rejects:
             if not counts[reject.row]:
                 continue

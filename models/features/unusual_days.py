@@ -61,8 +61,8 @@ class UnusualDays(nn.Module):
             ratio, llr: of the event, ``[B, 1]``.
         """
         age_ms = self.days.ages(context)
-        keep = self.days.held(context, age_ms)[:, None]
-        held = torch.where(keep, held.reshape(-1, 4, self.days.count), 0.0)
+        keep = self.days.held(context, age_ms).float()
+        held = held.reshape(-1, 4, self.days.count) * keep[:, None]
         shares = self.days.shares(age_ms)
         sums = (held[:, :2] @ shares.mT).flatten(1)
         largest = torch.where(shares > 0.0, held[:, 2:3], 0.0).amax(2)
@@ -81,4 +81,4 @@ class UnusualDays(nn.Module):
         """Return the log-odds ``[B, 1]`` from each day's evidence ``[B, N]``."""
         age_days = age_ms.float() * (1.0 / DAY_MS)
         since = (age_days[:, None] < self.begins).float() @ evidence[:, :, None]
-        return torch.log(likely(since, self.prior).sum(1))
+        return torch.log(likely(since.squeeze(2), self.prior).sum(1, keepdim=True))

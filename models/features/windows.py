@@ -39,8 +39,8 @@ class Windows(Feature):
     def forward(self, context: Context, state: Mapping[str, Tensor]) -> FeatureResult:
         """See :meth:`models.features.base.Feature.forward`."""
         age_ms = self.days.ages(context)
-        keep = self.days.held(context, age_ms)[:, None]
-        held = torch.where(keep, state["day_buckets"].reshape(-1, 2, self.days.count), 0.0)
+        keep = self.days.held(context, age_ms).float()
+        held = state["day_buckets"].reshape(-1, 2, self.days.count) * keep[:, None]
         exact = self._from_ring(context)
         coarse = held @ self.days.shares(age_ms).mT
         full = exact[:, :1] > context.ring_amount.shape[1] - 0.5
