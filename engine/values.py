@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from engine.schema import Field, FieldType, TimeFormat
 
@@ -39,8 +41,7 @@ def converter(field: Field) -> Callable[[list[Any]], list[Any]]:
     if field.type is FieldType.NUMBER:
         convert: Callable[[list[Any]], list[Any]] = list
     elif field.type is FieldType.TIMESTAMP:
-        to_ms = _TO_MS[field.format]
-        convert = lambda values: [to_ms(value) for value in values]  # noqa: E731
+        convert = _TO_MS[field.format]
     else:
         convert = lambda values: [  # noqa: E731
             value if value.__class__ is str else to_text(value) for value in values
@@ -64,21 +65,42 @@ def to_text(value: str | int | float | bool) -> str:
     return str(value)
 
 
-def _from_datetime(value: datetime) -> int:
-    aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1000)
+def _from_datetimes(values: list[datetime]) -> list[int]:
+    """Return times, UTC where they say no zone, rounded to the nearest millisecond.
+
+    In whole numbers and on whole columns: ``timestamp()`` would take half of an event's decoding.
+    """
+    since = [
+        (value if value.tzinfo is not None else value.replace(tzinfo=UTC)) - _EPOCH
+        for value in values
+    ]
+    days, seconds, microseconds = (
+        np.fromiter(map(part, since), dtype=np.int64, count=len(since)) for part in _PARTS
+    )
+    ms, rest = np.divmod(microseconds, 1_000)
+    # Halves go to the even one, as round() has it.
+    ms += (rest > 500) | ((rest == 500) & (ms % 2 == 1))
+    found: list[int] = ((days * 86_400 + seconds) * 1_000 + ms).tolist()
+    return found
 
 
-def _from_seconds(value: float) -> int:
-    return _from_ms(value * 1000)
+def _from_seconds(values: list[float]) -> list[int]:
+    return [_rounded(value * 1000) for value in values]
 
 
-def _from_ms(value: float) -> int:
-    return round(value) if math.isfinite(value) and abs(value) < 2**53 else NO_TIME_MS
+def _from_ms(values: list[float]) -> list[int]:
+    return [_rounded(value) for value in values]
 
 
-_TO_MS: dict[TimeFormat, Callable[[Any], int]] = {
-    TimeFormat.ISO8601: _from_datetime,
+def _rounded(ms: float) -> int:
+    return round(ms) if math.isfinite(ms) and abs(ms) < 2**53 else NO_TIME_MS
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PARTS = tuple(attrgetter(name) for name in ("days", "seconds", "microseconds"))
+
+_TO_MS: dict[TimeFormat, Callable[[list[Any]], list[int]]] = {
+    TimeFormat.ISO8601: _from_datetimes,
     TimeFormat.EPOCH_S: _from_seconds,
     TimeFormat.EPOCH_MS: _from_ms,
 }

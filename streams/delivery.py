@@ -201,8 +201,8 @@ def _fill(batch: BatchBuilder, records: Sequence[Record], start: int) -> int:
     """
     append: Callable[..., object] = batch._builder.append
     now_ms, n = time.time_ns() // 1_000_000, 0
-    for key, value, headers in islice(records, start, None):
-        if append(n, now_ms, key, value, list(headers)) is None:
+    for record in islice(records, start, None):
+        if append(n, now_ms, record.key, record.value, list(record.headers)) is None:
             break
         n += 1
     batch._relative_offset = n

@@ -146,6 +146,22 @@ def test_times_are_read_with_their_offset_and_as_utc_without(written: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("written", "expected_ms"),
+    [
+        ("2026-01-31T12:00:00.000499Z", NOW_MS),
+        ("2026-01-31T12:00:00.000500Z", NOW_MS),
+        ("2026-01-31T12:00:00.000501Z", NOW_MS + 1),
+        ("2026-01-31T12:00:00.001500Z", NOW_MS + 2),
+        ("2026-01-31T11:59:59.999500Z", NOW_MS),
+        ("1970-01-01T00:00:00.000001Z", 0),
+    ],
+)
+def test_times_are_rounded_to_the_nearest_millisecond(written: str, expected_ms: int) -> None:
+    columns = columns_of(DECODER.decode([raw("time", f'"{written}"')], NOW_MS))
+    assert columns.event_time_ms.tolist() == [expected_ms]
+
+
+@pytest.mark.parametrize(
     ("format_", "written", "expected_ms"),
     [
         ("epoch_s", "1769860800", NOW_MS),
