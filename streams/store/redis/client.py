@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -24,9 +23,7 @@ from redis.exceptions import (
 
 from engine.errors import ConfigError, StoreUnavailable, StreamError
 from streams.store.redis.address import redact
-
-Command = tuple[str | bytes | int, ...]
-"""A command's name, then its arguments."""
+from streams.store.redis.wire import Command, Wire
 
 FAILURES = (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
 SCAN_COUNT = 1_000
@@ -53,7 +50,7 @@ class SingleClient:
     """One server: the commands go out at once, on a connection that is kept.
 
     redis-py's pool opens connections, authenticates and encrypts. Its pipelines would do the rest
-    too, and take three times as long for it.
+    too, and take several times as long for it.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
@@ -61,7 +58,7 @@ class SingleClient:
             url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=_one_more_try()
         )
         self._timeout_s = timeout_s
-        self._idle: list[AbstractConnection] = []
+        self._idle: list[Wire] = []
 
     async def send(self, commands: Sequence[Command]) -> list[object]:
         """See `Client.send`."""
@@ -70,10 +67,7 @@ class SingleClient:
             with suppress(RedisConnectionError):
                 return await self._exchange(self._idle.pop(), commands)
         pool: Any = self._redis.connection_pool
-        connection: AbstractConnection = await pool.get_connection()
-        # Once for all answers, below.
-        connection.socket_timeout = None
-        return await self._exchange(connection, commands)
+        return await self._exchange(Wire(await pool.get_connection()), commands)
 
     async def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
         """See `Client.scan`."""
@@ -85,41 +79,16 @@ class SingleClient:
         self._idle.clear()
         await self._redis.aclose()
 
-    async def _exchange(
-        self, connection: AbstractConnection, commands: Sequence[Command]
-    ) -> list[object]:
+    async def _exchange(self, wire: Wire, commands: Sequence[Command]) -> list[object]:
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await connection.send_packed_command(_packed(commands), check_health=False)
-                answers = [await _answer(connection) for _ in commands]
+            answers = await wire.exchange(commands, self._timeout_s)
         except BaseException:
             # Answers may be on their way: nobody else must read them.
-            await connection.disconnect(nowait=True)
-            connection.socket_timeout = self._timeout_s
-            await self._redis.connection_pool.release(connection)
+            await wire.connection.disconnect(nowait=True)
+            await self._redis.connection_pool.release(wire.connection)
             raise
-        self._idle.append(connection)
+        self._idle.append(wire)
         return answers
-
-
-def _packed(commands: Sequence[Command]) -> bytes:
-    """Return commands as the server reads them: RESP arrays of bulk strings.
-
-    redis-py, which packs argument by argument, takes several times as long for a thousand states.
-    """
-    parts: list[bytes] = []
-    for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
-        raw = [each if isinstance(each, bytes) else str(each).encode() for each in command]
-        parts += [b"$%d\r\n%b\r\n" % (len(each), each) for each in raw]
-    return b"".join(parts)
-
-
-async def _answer(connection: AbstractConnection) -> object:
-    try:
-        return await connection.read_response()
-    except ResponseError as error:
-        return error
 
 
 class ClusterClient:

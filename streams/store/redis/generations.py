@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import cast
 
 from streams.store.generations import Loading, named
-from streams.store.redis.client import Command
 from streams.store.redis.keys import PREFIX, beginning
 from streams.store.redis.server import Server
+from streams.store.redis.wire import Command
 
 _PAGE = 1_000
 

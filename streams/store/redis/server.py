@@ -10,7 +10,8 @@ from typing import Self
 
 from redis.exceptions import NoScriptError
 
-from streams.store.redis.client import Command, connect, translated
+from streams.store.redis.client import connect, translated
+from streams.store.redis.wire import Command
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from engine.buckets import Additions, length
 from engine.shared import SharedEntity
-from streams.store.redis.client import Command
 from streams.store.redis.keys import PREFIX, beginning
 from streams.store.redis.server import Script, Server
+from streams.store.redis.wire import Command
 from streams.store.shared import ShardAdd, Source, shard_of
 
 SCRIPT = Script.read("add.lua")

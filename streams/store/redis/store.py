@@ -7,9 +7,9 @@ from typing import cast
 
 from engine.errors import ConfigError
 from streams.store.base import PartitionWrite, Snapshot, WriteKind, WriteOutcome
-from streams.store.redis.client import Command
 from streams.store.redis.keys import Keys
 from streams.store.redis.server import Script, Server
+from streams.store.redis.wire import Command
 
 SCRIPT = Script.read("write.lua")
 PAGE = 1_000
