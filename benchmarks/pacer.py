@@ -98,6 +98,8 @@ class Generator:
                 "log_level": 0,
                 "partitioner": "murmur2_random",
                 "linger.ms": 0,
+                # As the Java client has it. Without a bound, each event is a request of its own,
+                # and what is measured is the broker.
                 "max.in.flight.requests.per.connection": 5,
                 "acks": "all",
             }

@@ -25,6 +25,10 @@ PARTS = ("flat", "paced", "growth")
 _MOST_PER_S = {FAUST: 200.0, QUIX: 1_000.0}
 
 
+#: What the broker is warmed up with.
+_WARM_UP_RATES = (2_000.0, 10_000.0)
+
+
 @dataclass(frozen=True)
 class Plan:
     """How much is measured.
@@ -104,6 +108,8 @@ def measure(bench: Bench, plan: Plan) -> dict[str, Any]:
     every = plan.contestants()
     if "flat" in plan.parts:
         found["flat"] = _flat(bench, plan, every)
+    if {"paced", "growth"} & set(plan.parts):
+        _warm_up_paced(bench, plan)
     if "paced" in plan.parts:
         half = _half_capacity(found)
         found["paced"] = _paced(bench, plan, _without_slower_loops(every, found), half)
@@ -168,6 +174,12 @@ def _warm_up(bench: Bench, plan: Plan) -> None:
     run_flat(
         bench, echo, "backlog", n, group=group, partitions=plan.partitions, limit_s=plan.limit_s
     )
+
+
+def _warm_up_paced(bench: Bench, plan: Plan) -> None:
+    """Have the broker take small requests for a while: one that has just begun is slow at them."""
+    echo, n = contestants(None)[ECHO], plan.partitions
+    run_paced(bench, echo, _WARM_UP_RATES, group="warm", partitions=n, seconds=plan.seconds)
 
 
 def _paced(
