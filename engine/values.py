@@ -68,7 +68,7 @@ def to_text(value: str | int | float | bool) -> str:
 def _from_datetimes(values: list[datetime]) -> list[int]:
     """Return times, UTC where they say no zone, rounded to the nearest millisecond.
 
-    In whole numbers and on whole columns: ``timestamp()`` would take half of an event's decoding.
+    In whole numbers and on whole columns: ``timestamp()`` takes a quarter of the decoding.
     """
     since = [
         (value if value.tzinfo is not None else value.replace(tzinfo=UTC)) - _EPOCH

@@ -95,22 +95,22 @@ class Batch(Generic[ContentT]):
     @cached_property
     def heads(self) -> dict[int, int]:
         """For each partition, the event time of its first record that could be read."""
-        return {each: int(self.content.time_ms[at]) for each, at in self._readable.items()}
+        found = reversed(self._readable)
+        return {each: int(self.content.time_ms[start]) for each, start, _ in found}
 
     @property
     def latest(self) -> dict[int, int]:
         """For each partition, the latest event time of its records that could be read."""
         found: dict[int, int] = {}
-        for each, start, stop in runs(self.partitions[self.content.rows]):
+        for each, start, stop in self._readable:
             latest = int(self.content.time_ms[start:stop].max())
             found[each] = max(latest, found.get(each, latest))
         return found
 
     @cached_property
-    def _readable(self) -> dict[int, int]:
-        """For each partition, the place of its first record among those that could be read."""
-        found = reversed(runs(self.partitions[self.content.rows]))
-        return {each: start for each, start, _ in found}
+    def _readable(self) -> list[tuple[int, int, int]]:
+        """The runs of the records that could be read."""
+        return runs(self.partitions[self.content.rows])
 
     def is_before(self, limit_ms: int, blocked: Set[int] = frozenset()) -> bool:
         """Whether all records are before a time, and of no partition that is blocked."""

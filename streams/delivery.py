@@ -187,8 +187,8 @@ def _batches(producer: AIOKafkaProducer, chunk: Chunk) -> list[tuple[BatchBuilde
     records, at = chunk.records, 0
     while at < len(records):
         batch = producer.create_batch()
-        # A record that is too large for a batch by itself is refused by the broker, with a reason.
-        taken = max(_fill(batch, records, at), 1)
+        # The first record finds room whatever its size: the broker refuses it, with a reason.
+        taken = _fill(batch, records, at)
         batches.append((batch, Chunk(chunk.topic, chunk.partition, records[at : at + taken])))
         at += taken
     return batches

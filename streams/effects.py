@@ -165,13 +165,12 @@ class Effects:
             metrics.events.labels(partition).inc(batch.counts[partition])
             metrics.position.labels(partition).set(batch.positions[partition])
         counts = computed.is_new
-        if not done >= batch.positions.keys():
-            counts = counts & np.isin(batch.partitions, list(done))
         published_ms, scored = batch.records.timestamps_ms, computed.scored
         decisions, duplicate, late = scored.decisions, scored.duplicate, scored.late
-        if not counts.all():
+        if not (counts.all() and done >= batch.positions.keys()):
             is_done = np.isin(batch.partitions, list(done))
-            add_to(metrics.rebuilt, int((is_done & ~computed.is_new).sum()))
+            add_to(metrics.rebuilt, int((is_done & ~counts).sum()))
+            counts = counts & is_done
             mine = counts[decoded.rows]
             published_ms, decisions = published_ms[counts], decisions[mine]
             duplicate, late = duplicate[mine], late[mine]
