@@ -24,6 +24,7 @@ from engine.manifest import Manifest
 from engine.runtime import ort
 from engine.schema import FieldType
 from export.kernels import without_cuda_kernel
+from export.placement import placement
 from models.packs.registry import pack_folder
 
 _SIZES = (1, 16, 64, 256, 1_024, 2_048, 4_096, 8_192, 16_384)
@@ -44,7 +45,16 @@ def main() -> None:
     if not count_gpus():
         print("no GPU here: nothing to time")
         return
+    _place(bundle, Device(given.device))
     _compare(bundle, Device(given.device))
+
+
+def _place(bundle: Bundle, device: Device) -> None:
+    choice = choose(device, ort.get_available_providers(), count_gpus())
+    found = placement(bundle.model, choice, _feeds(bundle.manifest, 64))
+    print("nodes that ran:", ", ".join(f"{n} on {each}" for each, n in found.by_provider.items()))
+    print(f"of these on the host: {len(found.on_cpu)}", *found.on_cpu, sep="\n  ")
+    print(f"copies within the graph: {len(found.copies)}", *found.copies, sep="\n  ")
 
 
 def _compare(bundle: Bundle, device: Device) -> None:
