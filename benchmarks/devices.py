@@ -12,22 +12,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from engine.bundle import Bundle
 from engine.device import Device, choose, count_gpus
 from engine.graph import Graph
-from engine.manifest import Manifest
 from engine.runtime import ort
-from engine.schema import FieldType
+from engine.timing import example_feeds
 from export.kernels import without_cuda_kernel
 from export.placement import placement
 from models.packs.registry import pack_folder
 
-_SIZES = (1, 16, 64, 256, 1_024, 2_048, 4_096, 8_192, 16_384)
+_SIZES = (1, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
 _LEAST_S = 0.5
 
 
@@ -51,7 +46,7 @@ def main() -> None:
 
 def _place(bundle: Bundle, device: Device) -> None:
     choice = choose(device, ort.get_available_providers(), count_gpus())
-    found = placement(bundle.model, choice, _feeds(bundle.manifest, 64))
+    found = placement(bundle.model, choice, example_feeds(bundle.manifest, 64))
     print("nodes that ran:", ", ".join(f"{n} on {each}" for each, n in found.by_provider.items()))
     print(f"of these on the host: {len(found.on_cpu)}", *found.on_cpu, sep="\n  ")
     print(f"copies within the graph: {len(found.copies)}", *found.copies, sep="\n  ")
@@ -65,28 +60,12 @@ def _compare(bundle: Bundle, device: Device) -> None:
     print(f"| events | cpu, us an event | {device}, us an event |\n| --- | --- | --- |")
     wins: int | None = None
     for n in _SIZES:
-        feeds = _feeds(bundle.manifest, n)
+        feeds = example_feeds(bundle.manifest, n)
         taken = {each: _seconds(partial(graph.run, feeds)) for each, graph in graphs.items()}
         print(f"| {n:,} | " + " | ".join(f"{s / n * 1e6:.2f}" for s in taken.values()) + " |")
         is_faster = taken[device] < taken[Device.CPU]
         wins = (wins or n) if is_faster else None
     print(f"{device} wins from {wins:,} events on" if wins else f"{device} wins nowhere")
-
-
-def _feeds(manifest: Manifest, n: int) -> dict[str, NDArray[Any]]:
-    rng = np.random.default_rng(0)
-    feeds = {
-        field.name: rng.random(n, dtype=np.float32) * 100
-        if field.type is FieldType.NUMBER
-        else rng.integers(1, 1 << 40, n)
-        for field in manifest.schema.streamed
-    }
-    for dtype, size in manifest.state.sizes.items():
-        feeds[f"state_{dtype}"] = np.zeros((n, size), dtype=dtype)
-    for each in manifest.shared:
-        shape = (n, each.buckets, len(each.quantities))
-        feeds[each.input] = np.zeros(shape, dtype=np.float32)
-    return feeds
 
 
 def _seconds(run: Callable[[], object]) -> float:

@@ -15,7 +15,11 @@ TENSORRT = "TensorrtExecutionProvider"
 
 
 class Device(StrEnum):
-    """Where the graph runs. ``auto`` takes CUDA where there is a GPU, else the CPU."""
+    """Where the graph runs.
+
+    ``auto`` gives each batch to CUDA or the CPU, whichever is faster for its size, and all to the
+    CPU where there is no GPU.
+    """
 
     AUTO = "auto"
     CPU = "cpu"
@@ -33,10 +37,17 @@ _WANTED = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """ONNX Runtime's providers, in their order, and one line for the log that says why."""
+    """ONNX Runtime's providers, in their order, and one line for the log that says why.
+
+    Args:
+        providers: the first that can run the graph does.
+        line: for the log.
+        by_size: whether batches that the CPU scores faster stay there.
+    """
 
     providers: tuple[str, ...]
     line: str
+    by_size: bool = False
 
     @property
     def on_gpu(self) -> bool:
@@ -76,7 +87,7 @@ def choose(device: Device, built_in: Sequence[str], gpus: int) -> Choice:
     line = f"scoring on the GPU with {providers[0]}"
     if missing:
         line = f"device = {device}, but this ONNX Runtime has no {missing[0]}: {line}"
-    return Choice(providers, line)
+    return Choice(providers, line, by_size=device is Device.AUTO)
 
 
 @cache

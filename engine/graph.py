@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.device import CPU, Choice
-from engine.errors import BundleError
+from engine.errors import BundleError, first_line
+from engine.gpu import GpuGraph, crossover, open_on_gpu, seconds, zeros
 from engine.runtime import ort
-
-logger = logging.getLogger(__name__)
 
 #: The most events that a CPU thread is given at once. More take memory and are no faster each.
 SLICE = 512
@@ -25,7 +24,8 @@ class Graph:
     Args:
         content: the serialized ONNX model.
         choice: where it runs. Where the GPU refuses it, it runs on the CPU, after one line in the
-            log.
+            log. Where the choice leaves it open, each batch runs where its size runs faster, which
+            is measured here.
         threads: how many threads one run may use on the CPU.
         most: how many events each of these is given at once, at most.
 
@@ -34,7 +34,14 @@ class Graph:
     """
 
     def __init__(self, content: bytes, choice: Choice, threads: int = 1, most: int = SLICE) -> None:
-        self._session = _open(content, choice, threads)
+        options = _options(threads)
+        self._gpu = open_on_gpu(content, choice, options) if choice.on_gpu else None
+        #: The least batch that the GPU runs; None where it runs none.
+        self.gpu_from: int | None = 1 if self._gpu else None
+        if self._gpu is None or choice.by_size:
+            self._session = _on_cpu(content, options)
+        else:
+            self._session = self._gpu.session
         self._slice = most * max(threads, 1)
         try:
             self.inputs = tuple(each.name for each in self._session.get_inputs())
@@ -48,7 +55,9 @@ class Graph:
             raise BundleError(
                 f"a graph's names must be UTF-8, however: {error}; it was damaged: export it again"
             ) from None
-        self.provider: str = self._session.get_providers()[0]
+        if self._gpu and choice.by_size:
+            self.gpu_from = self._faster_from(self._gpu)
+        self.provider: str = choice.providers[0] if self.gpu_from else CPU
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the graph.
@@ -60,56 +69,39 @@ class Graph:
         Returns:
             Output name to its array.
         """
-        values = self._run_sliced(feeds) if self.provider == CPU else self._run_bound(feeds)
+        mine = {name: feeds[name] for name in self.inputs}
+        gpu, n = self._gpu, len(next(iter(mine.values())))
+        on_gpu = gpu is not None and self.gpu_from is not None and n >= self.gpu_from
+        values = gpu.run(mine) if gpu and on_gpu else self._run_sliced(mine, n)
         return dict(zip(self.outputs, values, strict=True))
 
-    def _run_sliced(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        mine = {name: feeds[name] for name in self.inputs}
-        n = len(next(iter(mine.values())))
+    def _run_sliced(self, feeds: Mapping[str, NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
         if n <= self._slice:
-            return self._session.run(None, mine)  # type: ignore[no-any-return]
+            return self._session.run(None, feeds)  # type: ignore[no-any-return]
         slices = [slice(at, at + self._slice) for at in range(0, n, self._slice)]
-        runs = (self._session.run(None, {k: v[each] for k, v in mine.items()}) for each in slices)
+        runs = (self._session.run(None, {k: v[each] for k, v in feeds.items()}) for each in slices)
         return [np.concatenate(parts) for parts in zip(*runs, strict=True)]
 
-    def _run_bound(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        binding = self._session.io_binding()
-        for name in self.inputs:
-            binding.bind_cpu_input(name, np.ascontiguousarray(feeds[name]))
-        for name in self.outputs:
-            binding.bind_output(name, "cuda")
-        self._session.run_with_iobinding(binding)
-        values: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
-        return values
+    def _faster_from(self, gpu: GpuGraph) -> int | None:
+        def on_cpu(n: int) -> float:
+            return seconds(partial(self._run_sliced, n=n), zeros(self._session, n))
+
+        return crossover(on_cpu, lambda n: seconds(gpu.run, zeros(self._session, n)))
 
 
-def _open(content: bytes, choice: Choice, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    if choice.on_gpu:
-        ort.preload_dlls()
-        try:
-            session = ort.InferenceSession(content, options, providers=list(choice.providers))
-        except Exception as error:  # ONNX Runtime raises many types, and the CPU can take over
-            logger.warning("the GPU refuses the graph, scoring on the CPU: %s", _line(error))
-        else:
-            if session.get_providers()[0] != CPU:
-                return session
-            logger.warning(
-                "the GPU cannot be used, scoring on the CPU: its CUDA libraries do not load; "
-                "install riskstream[gpu]"
-            )
+def _on_cpu(content: bytes, options: ort.SessionOptions) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(content, options, providers=[CPU])
     except Exception as error:
         raise BundleError(
             f"a graph must be ONNX that this ONNX Runtime ({ort.__version__}) can load, however: "
-            f"{_line(error)}"
+            f"{first_line(error)}"
         ) from None
 
 
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.bundle import Bundle
 from engine.columns import Columns
 from engine.decisions import DECISIONS, Decider, Decision
-from engine.device import Device, choose, count_gpus
+from engine.device import Choice, Device, choose, count_gpus
 from engine.errors import BundleError
 from engine.fit import check_graphs
 from engine.graph import Graph
@@ -142,10 +142,10 @@ class Scorer:
             name: np.float32(value) for name, value in manifest.parameter_inputs.items()
         }
         choice = choose(device, ort.get_available_providers(), count_gpus())
-        self.device_line = choice.line
         self._model = Graph(bundle.model, choice, threads)
         self._reasons = Graph(bundle.reasons, choice, threads, _EXPLAINED)
         self.provider = self._model.provider
+        self.device_line = _device_line(choice, self._model)
         self._kept = kept_features(self.manifest.shared)
         check_fields(self.manifest.schema, self.manifest.shared)
         check_graphs(self.manifest, self._model, self._reasons)
@@ -269,6 +269,14 @@ def _is_finite(result: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     if "new_state_float32" in result:
         finite &= np.isfinite(result["new_state_float32"]).all(axis=1)
     return finite
+
+
+def _device_line(choice: Choice, model: Graph) -> str:
+    if not choice.by_size:
+        return choice.line
+    if model.gpu_from is None:
+        return f"{choice.line}, had it been faster: the CPU is, for every size of batch"
+    return f"{choice.line} from {model.gpu_from:,} events at once on, fewer on the CPU"
 
 
 class _Alerts:

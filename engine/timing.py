@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.bundle import Bundle
 from engine.device import Device, choose, count_gpus
 from engine.graph import Graph
+from engine.manifest import Manifest
 from engine.runtime import ort
 
 #: The batches that are timed.
@@ -54,13 +55,15 @@ def time_graph(
     """
     choice = choose(device, ort.get_available_providers(), count_gpus())
     graph = Graph(bundle.model, choice, threads)
-    times = [GraphTime(each, _median_us(graph, _feeds(bundle, each)) / each) for each in batches]
+    times = [
+        GraphTime(each, _median_us(graph, example_feeds(bundle.manifest, each)) / each)
+        for each in batches
+    ]
     return graph.provider, times
 
 
-def _feeds(bundle: Bundle, n: int) -> dict[str, NDArray[Any]]:
+def example_feeds(manifest: Manifest, n: int) -> dict[str, NDArray[Any]]:
     """Return inputs of ``n`` events of as many new accounts."""
-    manifest = bundle.manifest
     fields = {
         each.name: np.arange(1, n + 1, dtype=np.float32 if each.type == "number" else np.int64)
         for each in manifest.schema.streamed

@@ -23,6 +23,9 @@ OPSET = 20
 
 _WRONG_FOR_INT64 = ("Max", "Min", "Clip", "Sign")
 
+#: ONNX Runtime records no Concat of more inputs in a CUDA graph.
+_WIDEST = 32
+
 #: Of the example batch that is traced; any size above 1 gives the same graph.
 _EXAMPLE = 3
 
@@ -124,6 +127,7 @@ def _export(graph: _Graph, schema: Schema, layout: StateLayout, outputs: list[st
     if program is None:
         raise RuntimeError("the exporter must return a program, however: it returned none")
     refuse_wrong_kernels(program.model_proto)
+    divide_wide(program.model_proto)
     return _stripped(program.model_proto)
 
 
@@ -160,6 +164,23 @@ def refuse_wrong_kernels(model: onnx.ModelProto) -> None:
                 f"a graph must have no {node.op_type} of int64, which ONNX Runtime computes "
                 f"wrongly, however: {node.name} is one; use torch.where"
             )
+
+
+def divide_wide(model: onnx.ModelProto) -> None:
+    """Join what is joined of more than 32 tensors in two steps: a CUDA graph allows no more."""
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Concat" and len(node.input) > _WIDEST:
+            names = list(node.input)
+            parts = [names[at : at + _WIDEST] for at in range(0, len(names), _WIDEST)]
+            joined = [f"{node.name}_part_{place}" for place in range(len(parts))]
+            for part, name in zip(parts, joined, strict=True):
+                nodes.append(onnx.helper.make_node("Concat", part, [name], name))
+                nodes[-1].attribute.extend(node.attribute)
+            node.input[:] = joined
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _stripped(model: onnx.ModelProto) -> bytes:

@@ -19,7 +19,7 @@ _ANY = _NUMBERS | {"BOOL"}
 
 _BY_TYPES: dict[frozenset[str], str] = {
     _ANY: "Cast Compress Concat ConstantOfShape Expand Flatten Gather GatherElements Identity "
-    "Reshape ScatterElements ScatterND Slice Split Squeeze Transpose Trilu Unsqueeze",
+    "Reshape ScatterElements ScatterND Shape Slice Split Squeeze Transpose Trilu Unsqueeze",
     _NUMBERS: "Abs Add Div Mul Sign Sub",
     frozenset({"BOOL"}): "And Not Or Xor",
     _BFLOATS: "Erf Exp Gelu Gemm LayerNormalization MatMul Relu Sigmoid Softmax Sqrt Sum Tanh",

@@ -7,7 +7,6 @@ from engine.bundle import Bundle
 from engine.device import CPU, CUDA, TENSORRT, Device, choose, count_gpus
 from engine.runtime import ort
 from engine.scorer import Scorer
-from engine.waves import index_accounts
 from tests.bundles import LAYOUT
 from tests.engine.tools import NOW_MS, Paid, columns_of
 
@@ -52,6 +51,7 @@ def test_the_best_device_that_is_there_is_chosen(
     assert line in choice.line
     assert "\n" not in choice.line
     assert choice.on_gpu == (providers != ONLY_CPU)
+    assert choice.by_size == (device is Device.AUTO and choice.on_gpu)
 
 
 def test_a_gpu_that_tensorrt_cannot_use_says_so() -> None:
@@ -74,23 +74,3 @@ def test_every_device_scores_on_every_machine(bundle: Bundle, device: Device) ->
     )
     assert 0 < scored.scores[0] < 1
     assert scorer.provider in ort.get_available_providers()
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(count_gpus() == 0, reason="this machine has no NVIDIA GPU")
-def test_the_gpu_scores_as_the_cpu_does(bundle: Bundle) -> None:
-    rng = np.random.default_rng(0)
-    events = [
-        Paid(f"t{rng.integers(400)}", f"a{rng.integers(50)}", NOW_MS - at, float(amount))
-        for at, amount in enumerate(rng.lognormal(4, 2, 500))
-    ]
-    columns = columns_of(events)
-    accounts, index = index_accounts(columns.accounts)
-    cpu, gpu = Scorer(bundle, Device.CPU), Scorer(bundle, Device.CUDA)
-    assert gpu.provider == CUDA, gpu.device_line
-    one, other = (each.score(columns, LAYOUT.zeros(len(accounts)), index) for each in (cpu, gpu))
-    np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
-    np.testing.assert_array_equal(one.duplicate, other.duplicate)
-    np.testing.assert_array_equal(one.states["int64"], other.states["int64"])
-    np.testing.assert_allclose(one.states["float32"], other.states["float32"], rtol=1e-5, atol=1e-5)
-    assert one.reasons.keys() == other.reasons.keys()
