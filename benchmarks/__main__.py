@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, help="events that wait, flat out")
     parser.add_argument("--repetitions", type=int)
     parser.add_argument("--batches", type=int, nargs="+", help="sizes for the hand-written loop")
-    parser.add_argument("--device", choices=("cpu", "cuda", "tensorrt"), default="cpu")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "tensorrt"), default="cpu")
     parser.add_argument(
         "--variant",
         action="append",

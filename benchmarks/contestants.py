@@ -157,8 +157,16 @@ def batch_loop(batch: int) -> Contestant:
 def variant(said: str) -> Contestant:
     """Return riskstream with settings, said as ``state.hot_accounts=0,worker.max_batch=512``."""
     pairs = (each.partition("=") for each in said.split(","))
-    settings = {name: orjson.loads(value) for name, _, value in pairs}
+    settings = {name: _value(text) for name, _, text in pairs}
     return Contestant(f"{RISKSTREAM}, {said}", None, settings=settings)
+
+
+def _value(text: str) -> Any:
+    """Return a number or a truth that a text says, and any other text as it is."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
 
 
 def contestants(quix: Path | None) -> dict[str, Contestant]:
