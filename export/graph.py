@@ -126,9 +126,10 @@ def _export(graph: _Graph, schema: Schema, layout: StateLayout, outputs: list[st
         )
     if program is None:
         raise RuntimeError("the exporter must return a program, however: it returned none")
-    refuse_wrong_kernels(program.model_proto)
-    divide_wide(program.model_proto)
-    return _stripped(program.model_proto)
+    model = program.model_proto  # made anew each time it is asked for
+    refuse_wrong_kernels(model)
+    divide_wide(model)
+    return _stripped(model)
 
 
 def _examples(scorer: Scorer, schema: Schema, layout: StateLayout) -> list[Tensor]:

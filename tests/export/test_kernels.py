@@ -22,6 +22,14 @@ def test_no_node_of_a_shipped_graph_lacks_a_kernel(pack: str) -> None:
     assert without_cuda_kernel(bundle.reasons) == []
 
 
+@pytest.mark.parametrize("pack", ["fraud", "credit", "market"])
+def test_a_shipped_graph_joins_no_more_than_a_gpu_can_record(pack: str) -> None:
+    bundle = Bundle.load(pack_folder(pack) / "bundle")
+    for content in (bundle.model, bundle.reasons):
+        nodes = onnx.load_model_from_string(content).graph.node
+        assert max(len(each.input) for each in nodes if each.op_type == "Concat") <= 32
+
+
 def graph(op: str, kind: int, inputs: int = 1, opset: int = OPSET) -> bytes:
     names = ["a", "b", "c"][:inputs]
     kinds = [TensorProto.BOOL, kind, kind] if op == "Where" else [kind] * inputs
