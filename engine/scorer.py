@@ -205,7 +205,7 @@ class Scorer:
             alerts.keep(wave, alerted, feeds)
             if features is not None:
                 features[at] = self._reasons.run(feeds)["features"]
-            has_state = slice(None) if not lost.any() else ~lost
+            has_state = ~lost if np.count_nonzero(lost) else slice(None)
             for dtype, tensor in current.items():
                 tensor[accounts[has_state]] = result[f"new_state_{dtype}"][has_state]
         return Scored(
@@ -264,10 +264,11 @@ class Scorer:
 def _is_finite(result: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """Return for each event whether its score and its new state are finite numbers."""
     finite: NDArray[np.bool_] = np.isfinite(result["score"])
-    if "outputs" in result:
-        finite &= np.isfinite(result["outputs"]).all(axis=1)
-    if "new_state_float32" in result:
-        finite &= np.isfinite(result["new_state_float32"]).all(axis=1)
+    for name in ("outputs", "new_state_float32"):
+        if name in result:
+            each = np.isfinite(result[name])
+            if np.count_nonzero(each) < each.size:
+                finite &= each.all(axis=1)
     return finite
 
 
@@ -292,7 +293,7 @@ class _Alerts:
         alerted: NDArray[np.bool_],
         feeds: Mapping[str, NDArray[Any]],
     ) -> None:
-        if alerted.any():
+        if np.count_nonzero(alerted):
             self.places += wave[alerted].tolist()
             self._kept.append({name: value[alerted] for name, value in feeds.items()})
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -17,29 +14,17 @@ from aiokafka.errors import (
     RecordListTooLargeError,
     RecordTooLargeError,
 )
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from engine.errors import BrokerUnavailable, StreamError
 from engine.records import Record
+from streams.chunks import Chunk, Failure, batches
+from streams.express import send_at_once
 from streams.settings import Broker
 
 #: Returns a smaller record in a record's place; None where there is none.
 Shrink = Callable[[Record], Record | None]
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Records of one partition that are sent, and acknowledged, together."""
-
-    topic: str
-    partition: int
-    records: list[Record]
-
-
-#: What was not acknowledged, and why.
-Failure = tuple[Chunk, BaseException]
 
 
 class Delivery:
@@ -97,6 +82,8 @@ async def deliver(producer: AIOKafkaProducer, chunks: Iterable[Chunk]) -> list[F
     """Send chunks, wait for the answers, and return what was not acknowledged, and why."""
     sent: list[tuple[Chunk, asyncio.Future[object]]] = []
     failures: list[Failure] = []
+    if producer._txn_manager is None:
+        chunks, failures = await send_at_once(producer, chunks)
     for chunk in chunks:
         try:
             sent += await _hand_over(producer, chunk)
@@ -176,34 +163,7 @@ async def _hand_over(
 ) -> list[tuple[Chunk, asyncio.Future[object]]]:
     """Give a chunk to the producer, in as many parts as its batches need."""
     sent = []
-    for batch, part in _batches(producer, chunk):
+    for batch, part in batches(producer, chunk):
         future = await producer.send_batch(batch, chunk.topic, partition=chunk.partition)
         sent.append((part, future))
     return sent
-
-
-def _batches(producer: AIOKafkaProducer, chunk: Chunk) -> list[tuple[BatchBuilder, Chunk]]:
-    batches: list[tuple[BatchBuilder, Chunk]] = []
-    records, at = chunk.records, 0
-    while at < len(records):
-        batch = producer.create_batch()
-        # The first record finds room whatever its size: the broker refuses it, with a reason.
-        taken = _fill(batch, records, at)
-        batches.append((batch, Chunk(chunk.topic, chunk.partition, records[at : at + taken])))
-        at += taken
-    return batches
-
-
-def _fill(batch: BatchBuilder, records: Sequence[Record], start: int) -> int:
-    """Append records from a place on, and return how many found room.
-
-    The batch's own ``append`` spends twice as long on each as what it calls.
-    """
-    append: Callable[..., object] = batch._builder.append
-    now_ms, n = time.time_ns() // 1_000_000, 0
-    for record in islice(records, start, None):
-        if append(n, now_ms, record.key, record.value, list(record.headers)) is None:
-            break
-        n += 1
-    batch._relative_offset = n
-    return n

@@ -162,12 +162,11 @@ class Effects:
         now_ms = time.time_ns() // 1_000_000
         metrics.batch_size.observe(len(batch))
         for partition in done & batch.positions.keys():
-            metrics.events.labels(partition).inc(batch.counts[partition])
-            metrics.position.labels(partition).set(batch.positions[partition])
+            metrics.processed(partition, batch.counts[partition], batch.positions[partition])
         counts = computed.is_new
         published_ms, scored = batch.records.timestamps_ms, computed.scored
         decisions, duplicate, late = scored.decisions, scored.duplicate, scored.late
-        if not (counts.all() and done >= batch.positions.keys()):
+        if np.count_nonzero(counts) < len(batch) or not done >= batch.positions.keys():
             is_done = np.isin(batch.partitions, list(done))
             add_to(metrics.rebuilt, int((is_done & ~counts).sum()))
             counts = counts & is_done
@@ -179,9 +178,9 @@ class Effects:
         by_decision = np.bincount(decisions, minlength=len(names)).tolist()
         for decision, count in zip(names, by_decision, strict=True):
             if count:
-                metrics.scores.labels(decision).inc(count)
-        add_to(metrics.duplicates, int(duplicate.sum()))
-        add_to(metrics.late, int(late.sum()))
+                metrics.decided(decision, count)
+        add_to(metrics.duplicates, int(np.count_nonzero(duplicate)))
+        add_to(metrics.late, int(np.count_nonzero(late)))
         for reject in decoded.rejects:
             if not counts[reject.row]:
                 continue

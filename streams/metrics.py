@@ -24,6 +24,9 @@ _LATENCY_S = (
 _STEP_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
+#: So few observations cost less one by one than as an array.
+_FEW = 16
+
 #: The steps of a batch, in their order.
 STEPS = ("decode", "read", "score", "encode", "publish", "add", "write")
 
@@ -37,12 +40,18 @@ class BatchHistogram(Collector):
         self._name = name
         self._documentation = documentation
         self._bounds = np.array(bounds)
+        self._few_bounds = tuple(bounds)
         self._counts = np.zeros(len(bounds) + 1, dtype=np.int64)
         self._sum = 0.0
         registry.register(self)
 
     def observe(self, values: NDArray[np.float64]) -> None:
         """Add observations of the shape ``[n]``."""
+        if len(values) < _FEW:
+            for value in values.tolist():
+                self._counts[bisect_left(self._few_bounds, value)] += 1
+                self._sum += value
+            return
         places = np.searchsorted(self._bounds, values, side="left")
         self._counts += np.bincount(places, minlength=len(self._counts))
         self._sum += float(values.sum())
@@ -118,6 +127,9 @@ class Metrics:
         self._count_events()
         self._measure_batches()
         self._place_partitions()
+        # Of a few labels each batch has its metrics: to find one by its labels costs more than it.
+        self._of_partition: dict[int, tuple[Counter, Gauge]] = {}
+        self._of_decision: dict[str, Counter] = {}
         self.model = Info("riskstream_model", "The running model", registry=self.registry)
 
     def _count_events(self) -> None:
@@ -182,6 +194,22 @@ class Metrics:
         """Observe how long a step takes, unless it fails."""
         return Timed(self.step, step)
 
+    def processed(self, partition: int, n: int, position: int) -> None:
+        """Count events of a partition that had their effect, and say how far it is processed."""
+        found = self._of_partition.get(partition)
+        if found is None:
+            found = self.events.labels(partition), self.position.labels(partition)
+            self._of_partition[partition] = found
+        found[0].inc(n)
+        found[1].set(position)
+
+    def decided(self, decision: str, n: int) -> None:
+        """Count published scores."""
+        found = self._of_decision.get(decision)
+        if found is None:
+            found = self._of_decision[decision] = self.scores.labels(decision)
+        found.inc(n)
+
     def set_model(self, manifest: Manifest, digest: str, device: str) -> None:
         """Say which model runs, and count from nothing what it may decide."""
         for decision in manifest.decisions:
@@ -200,6 +228,7 @@ class Metrics:
         """Drop the gauges of partitions that may have gone to another worker."""
         self.lag.clear()
         self.position.clear()
+        self._of_partition.clear()
         self.label_lag.clear()
         self.ahead.clear()
 

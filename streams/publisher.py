@@ -14,7 +14,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from engine.records import Record
-from streams.delivery import Chunk, Delivery, Shrink, unavailable
+from streams.chunks import Chunk
+from streams.delivery import Delivery, Shrink, unavailable
 from streams.kafka import ensure_topics, new_producer, start_client
 from streams.settings import Broker, Settings
 

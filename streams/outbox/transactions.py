@@ -27,7 +27,8 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from engine.errors import RiskstreamError, StreamError, Unavailable
-from streams.delivery import Chunk, Failure, Shrink, deliver, is_too_large, replaced, smaller
+from streams.chunks import Chunk, Failure
+from streams.delivery import Shrink, deliver, is_too_large, replaced, smaller
 from streams.kafka import TRANSACTION_TIMEOUT_S
 
 _BACKOFF_S, _MOST_BACKOFF_S = 0.05, 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -65,6 +66,51 @@ async def test_what_is_acknowledged_is_not_sent_again(kafka_home: Path, tmp_path
             await producer.stop()
         assert await read_all(kafka.bootstrap, "fine") == values
         assert await read_all(kafka.bootstrap, "missing") == values
+
+
+async def test_a_partitions_batches_arrive_in_order_however_they_are_cut(
+    apache_kafka: str,
+) -> None:
+    broker = Broker(bootstrap=apache_kafka)
+    topics = [f"cut-{uuid4().hex[:8]}" for _ in range(2)]
+    for topic in topics:
+        await create(apache_kafka, topic, max_message_bytes="2000000")
+    # More than two record batches hold, in two parts, the first time without known leaders.
+    values = [b"%06d" % n * 100 for n in range(3_000)]
+    parts = [
+        (0, [Record(None, value) for value in some]) for some in (values[:2_000], values[2_000:])
+    ]
+    producer = new_producer(broker)
+    await producer.start()
+    publisher = Publisher(producer, broker, dict.fromkeys(topics, 1))
+    try:
+        for _ in range(2):
+            await publisher.publish(dict.fromkeys(topics, parts))
+    finally:
+        await producer.stop()
+    for topic in topics:
+        assert await read_all(apache_kafka, topic) == values * 2
+
+
+async def test_a_broken_connection_loses_nothing(apache_kafka: str) -> None:
+    broker = Broker(bootstrap=apache_kafka)
+    topic = f"broken-{uuid4().hex[:8]}"
+    await create(apache_kafka, topic)
+    producer = new_producer(broker)
+    await producer.start()
+    publisher = Publisher(producer, broker, {topic: 1})
+    values = [b"%d" % n for n in range(20)]
+    try:
+        for value in values:
+            sending = asyncio.create_task(publisher.publish({topic: [(0, [Record(None, value)])]}))
+            await asyncio.sleep(0)  # the request is on its way
+            for connection in list(producer.client._conns.values()):
+                connection.close()
+            await sending
+    finally:
+        await producer.stop()
+    found = await read_all(apache_kafka, topic)
+    assert [value for at, value in enumerate(found) if value not in found[:at]] == values
 
 
 async def test_small_records_pass_where_their_batch_is_too_large(apache_kafka: str) -> None:

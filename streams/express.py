@@ -1,0 +1,113 @@
+"""Record batches on their way at once.
+
+aiokafka's producer hands a batch to a task of its own, which finds the partition's leader and has
+another task send it: some turns of the loop, in which other events are scored before a byte is on
+its way. Here the request is written before control is given up. Whatever is not plain (no leader
+known, an error that may pass) is left to the producer, which waits for leaders and tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, NoError, for_code
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol.produce import ProduceRequest
+
+from streams.chunks import Chunk, Failure, batches
+
+#: All in-sync replicas acknowledge.
+_ALL = -1
+
+#: A partition's batches, in their order.
+_Queue = deque[tuple[BatchBuilder, Chunk]]
+
+
+async def send_at_once(
+    producer: AIOKafkaProducer, chunks: Iterable[Chunk]
+) -> tuple[list[Chunk], list[Failure]]:
+    """Send what can be sent at once, and wait until it is acknowledged.
+
+    A partition's batches follow each other, each once the one before is acknowledged.
+
+    Args:
+        producer: a started producer without transactions.
+        chunks: the records, for each partition in their order.
+
+    Returns:
+        What is left to the producer, and what was refused for good, each with the reason.
+    """
+    queues: defaultdict[TopicPartition, _Queue] = defaultdict(deque)
+    for chunk in chunks:
+        queues[TopicPartition(chunk.topic, chunk.partition)] += batches(producer, chunk)
+    left: list[Chunk] = []
+    failures: list[Failure] = []
+    while queues:
+        answers = await _ask(producer, {tp: queue[0][0] for tp, queue in queues.items()})
+        for tp, answer in answers.items():
+            queue = queues[tp]
+            if answer is not None and _may_pass(answer):
+                left += [part for _, part in queues.pop(tp)]
+                continue
+            _, part = queue.popleft()
+            if answer is not None:
+                failures.append((part, answer))
+            if not queue:
+                del queues[tp]
+    return left, failures
+
+
+async def _ask(
+    producer: AIOKafkaProducer, heads: Mapping[TopicPartition, BatchBuilder]
+) -> dict[TopicPartition, KafkaError | None]:
+    """Send one batch to each partition; return what came of it: None where it is acknowledged."""
+    cluster = producer.client.cluster
+    by_leader: defaultdict[int, list[TopicPartition]] = defaultdict(list)
+    found: dict[TopicPartition, KafkaError | None] = {}
+    for tp in heads:
+        leader = cluster.leader_for_partition(tp)
+        if leader is None or leader < 0:
+            found[tp] = LeaderNotAvailableError()
+        else:
+            by_leader[leader].append(tp)
+    asking = [
+        _ask_leader(producer, leader, {tp: heads[tp] for tp in mine})
+        for leader, mine in by_leader.items()
+    ]
+    # Of one leader no task is made: a task's first step waits for a turn of the loop.
+    answers = [await asking[0]] if len(asking) == 1 else await asyncio.gather(*asking)
+    for each in answers:
+        found |= each
+    return found
+
+
+async def _ask_leader(
+    producer: AIOKafkaProducer, leader: int, heads: Mapping[TopicPartition, BatchBuilder]
+) -> dict[TopicPartition, KafkaError | None]:
+    topics: defaultdict[str, list[tuple[int, Any]]] = defaultdict(list)
+    for tp, batch in heads.items():
+        topics[tp.topic].append((tp.partition, batch._build()))
+    request = ProduceRequest(
+        transactional_id=None,
+        required_acks=_ALL,
+        timeout=producer._request_timeout_ms,
+        topics=list(topics.items()),
+    )
+    try:
+        response = await producer.client.send(leader, request)
+    except KafkaError as error:
+        return dict.fromkeys(heads, error)
+    found: dict[TopicPartition, KafkaError | None] = dict.fromkeys(heads, LeaderNotAvailableError())
+    for topic, partitions in response.topics:
+        for partition, code, *_ in partitions:
+            kind = for_code(code)
+            found[TopicPartition(topic, partition)] = None if kind is NoError else kind()
+    return found
+
+
+def _may_pass(error: KafkaError) -> bool:
+    return bool(error.retriable)
