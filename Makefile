@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-JOBS ?= 3
+JOBS ?= 4
 SOURCES := engine models export streams riskstream tests benchmarks
 
 .PHONY: help demo test test-slow check lint format types imports bench chaos fuzz guarantees soak handbook credit market evaluate wheel clean

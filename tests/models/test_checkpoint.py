@@ -34,7 +34,7 @@ def fitting(history: History, told: Told, folder: Path | None, **settings: objec
     return Fitting(learner, told, checkpoint)
 
 
-@pytest.mark.parametrize("family", ["gru", "attention"])
+@pytest.mark.parametrize("family", ["gru", pytest.param("attention", marks=pytest.mark.slow)])
 def test_interrupted_and_resumed_gives_the_same_weights(
     family: str, history: History, tmp_path: Path
 ) -> None:
