@@ -206,7 +206,7 @@ class Model(Section):
     bundle: Path | None = None
     """The folder of the bundle; the fraud bundle that comes with riskstream if not given."""
     device: Device = Device.AUTO
-    """Where the graph runs: cpu, cuda, tensorrt, or auto, on the GPU the batches it is faster at."""
+    """Where the graph runs: cpu, cuda, tensorrt, or auto: batches go where they run faster."""
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     """CPU threads of one run of the graph. More workers serve better than more threads."""
     review_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
