@@ -9,22 +9,32 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.device import CUDA, Choice
+from engine.device import CPU, CUDA, Choice
 from engine.errors import first_line
 from engine.runtime import ort
 
 logger = logging.getLogger(__name__)
 
+#: Held by whoever uses a GPU: while a graph is recorded, nothing else may ask CUDA for anything,
+#: and a recording's memory on the GPU is one batch's at a time.
+_LOCK = Lock()
+
 #: The sizes of batch that are recorded. A batch is filled up to the next of them.
 SIZES = tuple(1 << power for power in range(4, 14))
 
-_DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
+_DTYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
 
 #: Matrix products in full float32: TF32 would keep ten bits of each factor.
 _PRECISE = {"use_tf32": "0"}
@@ -55,31 +65,37 @@ def open_on_gpu(content: bytes, choice: Choice, options: ort.SessionOptions) -> 
     try:
         graph = _open(content, choice, options)
     except Exception as error:  # ONNX Runtime raises many types, and the CPU can take over
-        logger.warning("the GPU refuses the graph, scoring on the CPU: %s", first_line(error))
+        tell(f"the GPU refuses the graph, scoring on the CPU: {first_line(error)}")
         return None
-    if graph.session.get_providers()[0] == choice.providers[0]:
-        return graph
-    logger.warning(
-        "the GPU cannot be used, scoring on the CPU: its CUDA libraries do not load; "
-        "install riskstream[gpu]"
-    )
-    return None
+    if graph is None:
+        tell(
+            "the GPU cannot be used, scoring on the CPU: its CUDA libraries do not load; "
+            "install riskstream[gpu]"
+        )
+    return graph
 
 
-def _open(content: bytes, choice: Choice, options: ort.SessionOptions) -> GpuGraph:
+@cache
+def tell(line: str) -> None:
+    """Warn, once in a process: a bundle has two graphs, and both meet the same."""
+    logger.warning("%s", line)
+
+
+def _open(content: bytes, choice: Choice, options: ort.SessionOptions) -> GpuGraph | None:
     def session(of_cuda: Mapping[str, str]) -> ort.InferenceSession:
         each_options = [of_cuda if each == CUDA else {} for each in choice.providers]
         providers = list(choice.providers)
         return ort.InferenceSession(content, options, providers, each_options)
 
-    if choice.providers[0] == CUDA:
+    plain = session(_PRECISE)
+    if plain.get_providers()[0] == CPU:
+        return None
+    if plain.get_providers()[0] == CUDA:
         try:
             return RecordedGraph(session(_RECORDED))
         except Exception as error:  # the same graph can do without
-            logger.warning(
-                "the GPU cannot record the graph and starts each node: %s", first_line(error)
-            )
-    return BoundGraph(session(_PRECISE))
+            tell(f"the GPU cannot record the graph and starts each node: {first_line(error)}")
+    return BoundGraph(plain)
 
 
 class BoundGraph:
@@ -97,13 +113,16 @@ class BoundGraph:
             binding.bind_cpu_input(name, np.ascontiguousarray(feeds[name]))
         for name in self._outputs:
             binding.bind_output(name, "cuda")
-        self.session.run_with_iobinding(binding)
-        values: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
+        with _LOCK:
+            self.session.run_with_iobinding(binding)
+            values: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
         return values
 
 
 class RecordedGraph:
     """A graph that is recorded when a size of batch first comes, and replayed from then on.
+
+    CUDA keeps recordings by thread: another thread that uses it records it again, once.
 
     Its rows must not depend on each other: a batch shares its run with what is left of others.
     """
@@ -111,8 +130,8 @@ class RecordedGraph:
     def __init__(self, session: ort.InferenceSession) -> None:
         self.session = session
         self._recordings: dict[int, _Recording] = {}
-        self._lock = Lock()  # a recording's memory on the GPU is one batch's at a time
-        self._recorded(SIZES[0])
+        with _LOCK:
+            self._recorded(SIZES[0])
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """See `GpuGraph.run`."""
@@ -129,7 +148,7 @@ class RecordedGraph:
 
     def _replay(self, feeds: Mapping[str, NDArray[Any]], n: int) -> list[NDArray[Any]]:
         size = next(each for each in SIZES if each >= n)
-        with self._lock:
+        with _LOCK:
             return self._recorded(size).replay(feeds, n)
 
     def _recorded(self, size: int) -> _Recording:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.device import CPU, Choice
 from engine.errors import BundleError, first_line
-from engine.gpu import GpuGraph, crossover, open_on_gpu, seconds, zeros
+from engine.gpu import GpuGraph, crossover, open_on_gpu, seconds, tell, zeros
 from engine.runtime import ort
 
 #: The most events that a CPU thread is given at once. More take memory and are no faster each.
@@ -36,8 +36,11 @@ class Graph:
     def __init__(self, content: bytes, choice: Choice, threads: int = 1, most: int = SLICE) -> None:
         options = _options(threads)
         self._gpu = open_on_gpu(content, choice, options) if choice.on_gpu else None
+        #: Whether there is a GPU that cannot be used.
+        self.is_refused = choice.on_gpu and self._gpu is None
         #: The least batch that the GPU runs; None where it runs none.
         self.gpu_from: int | None = 1 if self._gpu else None
+        self._by_size = choice.by_size
         if self._gpu is None or choice.by_size:
             self._session = _on_cpu(content, options)
         else:
@@ -57,7 +60,11 @@ class Graph:
             ) from None
         if self._gpu and choice.by_size:
             self.gpu_from = self._faster_from(self._gpu)
-        self.provider: str = choice.providers[0] if self.gpu_from else CPU
+        self.provider: str = CPU
+        if self._gpu and self.gpu_from:
+            self.provider = self._gpu.session.get_providers()[0]
+        else:
+            self._gpu = None
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the graph.
@@ -70,10 +77,28 @@ class Graph:
             Output name to its array.
         """
         mine = {name: feeds[name] for name in self.inputs}
-        gpu, n = self._gpu, len(next(iter(mine.values())))
-        on_gpu = gpu is not None and self.gpu_from is not None and n >= self.gpu_from
-        values = gpu.run(mine) if gpu and on_gpu else self._run_sliced(mine, n)
+        n = len(next(iter(mine.values())))
+        values = self._run_on_gpu(mine, n)
+        if values is None:
+            values = self._run_sliced(mine, n)
         return dict(zip(self.outputs, values, strict=True))
+
+    def _run_on_gpu(
+        self, feeds: Mapping[str, NDArray[Any]], n: int
+    ) -> Sequence[NDArray[Any]] | None:
+        """Run on the GPU what is to run there; None where the CPU is to."""
+        gpu = self._gpu
+        if gpu is None or self.gpu_from is None or n < self.gpu_from:
+            return None
+        try:
+            return gpu.run(feeds)
+        except Exception as error:  # of many types: its memory may be taken by somebody else
+            if not self._by_size:
+                raise
+            tell(f"the GPU failed, scoring on the CPU from now on: {first_line(error)}")
+            self._gpu = self.gpu_from = None
+            self.provider = CPU
+            return None
 
     def _run_sliced(self, feeds: Mapping[str, NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
         if n <= self._slice:
@@ -86,7 +111,12 @@ class Graph:
         def on_cpu(n: int) -> float:
             return seconds(partial(self._run_sliced, n=n), zeros(self._session, n))
 
-        return crossover(on_cpu, lambda n: seconds(gpu.run, zeros(self._session, n)))
+        try:
+            return crossover(on_cpu, lambda n: seconds(gpu.run, zeros(self._session, n)))
+        except Exception as error:  # as above
+            tell(f"the GPU cannot be measured, scoring on the CPU: {first_line(error)}")
+            self.is_refused = True
+            return None
 
 
 def _on_cpu(content: bytes, options: ort.SessionOptions) -> ort.InferenceSession:

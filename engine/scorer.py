@@ -273,6 +273,8 @@ def _is_finite(result: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
 
 
 def _device_line(choice: Choice, model: Graph) -> str:
+    if model.is_refused:
+        return "scoring on the CPU: the GPU cannot be used"
     if not choice.by_size:
         return choice.line
     if model.gpu_from is None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.bundle import Bundle
-from engine.device import Device, choose, count_gpus
+from engine.device import CPU, Device, choose, count_gpus
 from engine.graph import Graph
 from engine.manifest import Manifest
 from engine.runtime import ort
@@ -48,7 +48,8 @@ def time_graph(
         batches: numbers of events in a run.
 
     Returns:
-        The provider of ONNX Runtime that ran it, and the time of each batch.
+        The provider of ONNX Runtime that ran it (of two, from which batch on the one), and the
+        time of each batch.
 
     Raises:
         BundleError: the graph cannot be loaded.
@@ -59,7 +60,9 @@ def time_graph(
         GraphTime(each, _median_us(graph, example_feeds(bundle.manifest, each)) / each)
         for each in batches
     ]
-    return graph.provider, times
+    is_both = graph.gpu_from is not None and graph.gpu_from > 1
+    below = f" from {graph.gpu_from:,} events on, {CPU} below" if is_both else ""
+    return f"{graph.provider}{below}", times
 
 
 def example_feeds(manifest: Manifest, n: int) -> dict[str, NDArray[Any]]:

@@ -14,7 +14,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, LeaderNotAvailableError, NoError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    NoError,
+    RequestTimedOutError,
+    for_code,
+)
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.produce import ProduceRequest
 
@@ -32,14 +38,15 @@ async def send_at_once(
 ) -> tuple[list[Chunk], list[Failure]]:
     """Send what can be sent at once, and wait until it is acknowledged.
 
-    A partition's batches follow each other, each once the one before is acknowledged.
+    A partition's batches follow each other, each once the one before is acknowledged or refused.
 
     Args:
         producer: a started producer without transactions.
         chunks: the records, for each partition in their order.
 
     Returns:
-        What is left to the producer, and what was refused for good, each with the reason.
+        What is left to the producer, and what it need not try, each with the reason: what was
+        refused for good, and what a broker did not answer within the request's time.
     """
     queues: defaultdict[TopicPartition, _Queue] = defaultdict(deque)
     for chunk in chunks:
@@ -50,8 +57,12 @@ async def send_at_once(
         answers = await _ask(producer, {tp: queue[0][0] for tp, queue in queues.items()})
         for tp, answer in answers.items():
             queue = queues[tp]
-            if answer is not None and _may_pass(answer):
-                left += [part for _, part in queues.pop(tp)]
+            if answer is not None and answer.retriable:
+                rest = _joined(tp, queues.pop(tp))
+                if isinstance(answer, RequestTimedOutError):
+                    failures.append((rest, answer))
+                else:
+                    left.append(rest)
                 continue
             _, part = queue.popleft()
             if answer is not None:
@@ -109,5 +120,6 @@ async def _ask_leader(
     return found
 
 
-def _may_pass(error: KafkaError) -> bool:
-    return bool(error.retriable)
+def _joined(tp: TopicPartition, queue: _Queue) -> Chunk:
+    """Return as one what follows each other: so its order stays, whatever becomes of it."""
+    return Chunk(tp.topic, tp.partition, [each for _, part in queue for each in part.records])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import engine.graph as graphs
 from engine.bundle import Bundle
 from engine.device import CPU, CUDA, Device, choose, count_gpus
-from engine.gpu import SIZES, crossover
+from engine.gpu import SIZES, crossover, tell
 from engine.graph import Graph
 from engine.runtime import ort
 from engine.scorer import Scorer
@@ -42,6 +44,87 @@ def test_the_gpu_takes_over_where_it_wins_and_goes_on_to(
     cpu_us: Any, gpu_us: Any, found: int | None
 ) -> None:
     assert crossover(cpu_us, gpu_us) == found
+
+
+class FakeGpu:
+    """A GPU that answers as the CPU does, a million times as fast, or raises."""
+
+    def __init__(self, content: bytes, fails_from: int = 1 << 30) -> None:
+        self.session = ort.InferenceSession(content, providers=[CPU])
+        self.fails_from = fails_from
+        self.sizes: list[int] = []
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        n = len(next(iter(feeds.values())))
+        self.sizes.append(n)
+        if n >= self.fails_from:
+            raise RuntimeError("CUDA out of memory")
+        if any(each.any() for each in feeds.values()):
+            return self.session.run(None, dict(feeds))  # type: ignore[no-any-return]
+        return []  # a measurement, whose feeds are zero
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> Callable[..., tuple[Graph, FakeGpu]]:
+    """Opens the scoring graph beside a fake GPU."""
+    tell.cache_clear()
+
+    def opened(device: Device = Device.AUTO, **how: Any) -> tuple[Graph, FakeGpu]:
+        gpu = FakeGpu(bundle.model, **how)
+        monkeypatch.setattr(graphs, "open_on_gpu", lambda *_: gpu)
+        return Graph(bundle.model, choose(device, (CUDA, CPU), 1)), gpu
+
+    return opened
+
+
+def test_a_small_batch_stays_on_the_cpu_where_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch, fake: Callable[..., tuple[Graph, FakeGpu]], bundle: Bundle
+) -> None:
+    monkeypatch.setattr(graphs, "crossover", lambda *_: 64)
+    auto, gpu = fake()
+    gpu.sizes.clear()
+    alone = graph_on(Device.CPU, bundle.model)
+    for n in (1, 63, 64, 200):
+        assert_same(alone.run(fed(bundle, n)), auto.run(fed(bundle, n)))
+    assert gpu.sizes == [64, 200]
+    assert auto.gpu_from == 64
+
+
+def test_a_gpu_that_fails_leaves_the_batch_to_the_cpu_and_is_not_asked_again(
+    fake: Callable[..., tuple[Graph, FakeGpu]], bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    auto, gpu = fake()
+    assert auto.gpu_from == SIZES[0]
+    gpu.sizes.clear()
+    gpu.fails_from = 100
+    alone = graph_on(Device.CPU, bundle.model)
+    for n in (50, 100, 50):
+        assert_same(alone.run(fed(bundle, n)), auto.run(fed(bundle, n)))
+    assert gpu.sizes == [50, 100]
+    assert auto.provider == CPU
+    (line,) = caplog.messages
+    assert "scoring on the CPU from now on: CUDA out of memory" in line
+
+
+def test_a_gpu_that_was_asked_for_by_name_fails_aloud(
+    fake: Callable[..., tuple[Graph, FakeGpu]], bundle: Bundle
+) -> None:
+    cuda, gpu = fake(Device.CUDA)
+    assert gpu.sizes == []
+    gpu.fails_from = 1
+    with pytest.raises(RuntimeError, match="out of memory"):
+        cuda.run(fed(bundle, 3))
+
+
+def test_a_gpu_that_cannot_be_measured_is_left_alone(
+    fake: Callable[..., tuple[Graph, FakeGpu]], bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    auto, _ = fake(fails_from=1)
+    assert auto.is_refused
+    assert (auto.gpu_from, auto.provider) == (None, CPU)
+    assert_same(graph_on(Device.CPU, bundle.model).run(fed(bundle, 5)), auto.run(fed(bundle, 5)))
+    (line,) = caplog.messages
+    assert "cannot be measured, scoring on the CPU: CUDA out of memory" in line
 
 
 def fed(bundle: Bundle, n: int, seed: int = 0) -> dict[str, NDArray[Any]]:

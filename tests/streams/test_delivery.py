@@ -14,7 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from engine.errors import BrokerUnavailable, StreamError
 from engine.records import Record
+from streams.chunks import Chunk
 from streams.embedded.kafka import ApacheKafka
+from streams.express import send_at_once
 from streams.kafka import new_producer
 from streams.publisher import Publisher
 from streams.settings import Broker
@@ -90,6 +92,25 @@ async def test_a_partitions_batches_arrive_in_order_however_they_are_cut(
         await producer.stop()
     for topic in topics:
         assert await read_all(apache_kafka, topic) == values * 2
+
+
+async def test_what_has_no_leader_is_left_to_the_producer_in_one_piece(
+    apache_kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = f"leaderless-{uuid4().hex[:8]}"
+    await create(apache_kafka, topic)
+    producer = new_producer(Broker(bootstrap=apache_kafka))
+    await producer.start()
+    records = [Record(None, b"%06d" % n * 100) for n in range(2_000)]
+    halves = [Chunk(topic, 0, records[:1_500]), Chunk(topic, 0, records[1_500:])]
+    try:
+        cluster = producer.client.cluster
+        monkeypatch.setattr(cluster, "leader_for_partition", lambda _: -1)
+        left, failures = await send_at_once(producer, halves)
+    finally:
+        await producer.stop()
+    assert left == [Chunk(topic, 0, records)]
+    assert failures == []
 
 
 async def test_a_broken_connection_loses_nothing(apache_kafka: str) -> None:
