@@ -8,22 +8,17 @@ Without a GPU only the first is told, from ONNX Runtime's published table.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from engine.bundle import Bundle
 from engine.device import Device, choose, count_gpus
-from engine.graph import Graph
 from engine.runtime import ort
-from engine.timing import example_feeds
+from engine.timing import example_feeds, time_graph
 from export.kernels import without_cuda_kernel
 from export.placement import placement
 from models.packs.registry import pack_folder
 
 _SIZES = (1, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
-_LEAST_S = 0.5
 
 
 def main() -> None:
@@ -53,29 +48,15 @@ def _place(bundle: Bundle, device: Device) -> None:
 
 
 def _compare(bundle: Bundle, device: Device) -> None:
-    available, gpus = ort.get_available_providers(), count_gpus()
-    graphs = {
-        each: Graph(bundle.model, choose(each, available, gpus)) for each in (Device.CPU, device)
-    }
+    (_, on_cpu), (_, on_gpu) = (
+        time_graph(bundle, each, batches=_SIZES) for each in (Device.CPU, device)
+    )
     print(f"| events | cpu, us an event | {device}, us an event |\n| --- | --- | --- |")
     wins: int | None = None
-    for n in _SIZES:
-        feeds = example_feeds(bundle.manifest, n)
-        taken = {each: _seconds(partial(graph.run, feeds)) for each, graph in graphs.items()}
-        print(f"| {n:,} | " + " | ".join(f"{s / n * 1e6:.2f}" for s in taken.values()) + " |")
-        is_faster = taken[device] < taken[Device.CPU]
-        wins = (wins or n) if is_faster else None
+    for cpu, gpu in zip(on_cpu, on_gpu, strict=True):
+        print(f"| {cpu.batch:,} | {cpu.us_per_event:.2f} | {gpu.us_per_event:.2f} |")
+        wins = (wins or cpu.batch) if gpu.us_per_event < cpu.us_per_event else None
     print(f"{device} wins from {wins:,} events on" if wins else f"{device} wins nowhere")
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    """Return how long a run takes, after one to warm up."""
-    run()
-    times, began_s = 0, time.perf_counter()
-    while (passed_s := time.perf_counter() - began_s) < _LEAST_S:
-        run()
-        times += 1
-    return passed_s / times
 
 
 if __name__ == "__main__":

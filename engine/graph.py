@@ -60,11 +60,16 @@ class Graph:
             ) from None
         if self._gpu and choice.by_size:
             self.gpu_from = self._faster_from(self._gpu)
-        self.provider: str = CPU
-        if self._gpu and self.gpu_from:
-            self.provider = self._gpu.session.get_providers()[0]
-        else:
+        if self.gpu_from is None:
             self._gpu = None
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's provider that runs it; of two, the GPU's."""
+        if self._gpu is None:
+            return CPU
+        provider: str = self._gpu.session.get_providers()[0]
+        return provider
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the graph.
@@ -97,7 +102,6 @@ class Graph:
                 raise
             tell(f"the GPU failed, scoring on the CPU from now on: {first_line(error)}")
             self._gpu = self.gpu_from = None
-            self.provider = CPU
             return None
 
     def _run_sliced(self, feeds: Mapping[str, NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:

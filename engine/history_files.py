@@ -17,7 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from engine.errors import HistoryError
+from engine.errors import HistoryError, first_line
 from engine.label_values import read_labels
 from engine.schema import Field, FieldType, Schema, TimeFormat
 from engine.values import MAX_TIME_MS, to_text
@@ -76,8 +76,9 @@ def read_columns(path: Path, schema: Schema | None = None) -> pa.Table:
             return _read_csv(path, schema)
         return pa.parquet.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        line = str(error).splitlines()[0]
-        raise HistoryError(f"a history must be readable, however: {path}: {line}") from None
+        raise HistoryError(
+            f"a history must be readable, however: {path}: {first_line(error)}"
+        ) from None
 
 
 def pick_columns(table: pa.Table, path: Path, schema: Schema) -> pa.Table:
@@ -174,10 +175,9 @@ def _typed(column: pa.ChunkedArray, field: Field, path: Path) -> pa.ChunkedArray
             return _float_texts(column, field)
         return column.cast(pa.string())
     except (pa.ArrowException, ValueError) as error:
-        line = str(error).splitlines()[0]
         raise HistoryError(
             f"the column {field.path} of {path.name} must be a {field.type}, however: it is of "
-            f"the type {column.type} ({line})"
+            f"the type {column.type} ({first_line(error)})"
         ) from None
 
 

@@ -144,11 +144,15 @@ class Scorer:
         choice = choose(device, ort.get_available_providers(), count_gpus())
         self._model = Graph(bundle.model, choice, threads)
         self._reasons = Graph(bundle.reasons, choice, threads, _EXPLAINED)
-        self.provider = self._model.provider
         self.device_line = _device_line(choice, self._model)
         self._kept = kept_features(self.manifest.shared)
         check_fields(self.manifest.schema, self.manifest.shared)
         check_graphs(self.manifest, self._model, self._reasons)
+
+    @property
+    def provider(self) -> str:
+        """See :attr:`engine.graph.Graph.provider`, of the scoring graph."""
+        return self._model.provider
 
     def score(
         self,
