@@ -9,7 +9,7 @@ thread.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Set
-from typing import Any
+from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import ConsumerStoppedError
@@ -18,7 +18,8 @@ from faust.transport.drivers import aiokafka as driver
 from mode.services import Service
 from mode.utils.futures import maybe_async
 
-from streams.fetching import fetched
+from streams.consumed import Consumed
+from streams.fetching import Fetching
 
 
 class LoopConsumer(driver.AIOKafkaConsumerThread):
@@ -26,6 +27,7 @@ class LoopConsumer(driver.AIOKafkaConsumerThread):
 
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, thread_loop=consumer.loop, **options)
+        self._fetching: Fetching | None = None
 
     async def start(self) -> None:
         """Start in the loop of the caller."""
@@ -45,20 +47,25 @@ class LoopConsumer(driver.AIOKafkaConsumerThread):
         """Call what elsewhere is called in the thread."""
         return await maybe_async(fun(*args, **kwargs))
 
-    def hold(self) -> None:
-        """Send no fetch until :meth:`fetch`; every partition must have been read to what is here.
+    async def records(
+        self,
+        partitions: Set[TopicPartition],
+        timeout: float,  # noqa: ASYNC109
+    ) -> dict[TopicPartition, Consumed]:
+        """Return what there is of partitions; wait for it where there is nothing.
 
-        The client fetches ahead, and what it has then is what the next poll brings: the first few
-        records that came, while more do. Fetched when it is polled, a stream that is calm comes in
-        fewer and larger batches, each a fetch.
+        Raises:
+            KafkaError: what the client tells of a partition, or of the group.
         """
-        consumer = self._ensure_consumer()
-        consumer.pause(*consumer.assignment())
-
-    def fetch(self) -> None:
-        """Send fetches again."""
-        consumer = self._ensure_consumer()
-        consumer.resume(*consumer.paused())
+        if not self.consumer.flow_active:
+            return {}
+        consumer = cast(Any, self._ensure_consumer())
+        if consumer._closed or consumer._fetcher._closed:
+            raise ConsumerStoppedError
+        if self._fetching is None:
+            self._fetching = Fetching(consumer)
+        with consumer._subscription.fetch_context():
+            return await self._fetching.records(partitions, timeout, consumer._max_poll_records)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -70,26 +77,12 @@ class LoopConsumer(driver.AIOKafkaConsumerThread):
             consumer.commit = _noting(consumer.commit, note)
         return consumer
 
-    async def _fetch_records(
-        self,
-        consumer: AIOKafkaConsumer,
-        active_partitions: Set[TopicPartition],
-        timeout: float | None = None,  # noqa: ASYNC109
-        max_records: int | None = None,
-    ) -> Any:
-        """Return a mapping of partitions to :class:`streams.consumed.Consumed`."""
-        if not self.consumer.flow_active:
-            return {}
-        fetcher: Any = consumer._fetcher
-        if consumer._closed or fetcher._closed:
-            raise ConsumerStoppedError
-        with fetcher._subscriptions.fetch_context():
-            return await fetched(fetcher, active_partitions, timeout or 0.0, max_records)
-
     def _stopped_set(self) -> None:
         self._stopped.set()
 
     async def _stop_children(self) -> None:
+        if self._fetching is not None:
+            await self._fetching.close()
         await self.on_thread_stop()
         await self._default_stop_children()
         self._shutdown.set()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
@@ -22,12 +21,9 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.protocol.produce import ProduceRequest
 
 from streams.chunks import Chunk, Failure, batches
-
-#: All in-sync replicas acknowledge.
-_ALL = -1
+from streams.protocol import Produce
 
 #: A partition's batches, in their order.
 _Queue = deque[tuple[BatchBuilder, Chunk]]
@@ -99,24 +95,17 @@ async def _ask(
 async def _ask_leader(
     producer: AIOKafkaProducer, leader: int, heads: Mapping[TopicPartition, BatchBuilder]
 ) -> dict[TopicPartition, KafkaError | None]:
-    topics: defaultdict[str, list[tuple[int, Any]]] = defaultdict(list)
-    for tp, batch in heads.items():
-        topics[tp.topic].append((tp.partition, batch._build()))
-    request = ProduceRequest(
-        transactional_id=None,
-        required_acks=_ALL,
-        timeout=producer._request_timeout_ms,
-        topics=list(topics.items()),
+    request = Produce(
+        {tp: batch._build() for tp, batch in heads.items()}, producer._request_timeout_ms
     )
     try:
-        response = await producer.client.send(leader, request)
+        answer: Mapping[TopicPartition, int] = await producer.client.send(leader, request)
     except KafkaError as error:
         return dict.fromkeys(heads, error)
-    found: dict[TopicPartition, KafkaError | None] = dict.fromkeys(heads, LeaderNotAvailableError())
-    for topic, partitions in response.topics:
-        for partition, code, *_ in partitions:
-            kind = for_code(code)
-            found[TopicPartition(topic, partition)] = None if kind is NoError else kind()
+    found: dict[TopicPartition, KafkaError | None] = {}
+    for tp in heads:
+        kind = for_code(answer[tp]) if tp in answer else LeaderNotAvailableError
+        found[tp] = None if kind is NoError else kind()
     return found
 
 

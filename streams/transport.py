@@ -33,9 +33,6 @@ from streams.ranges import Held
 #: the others may take where some are: meanwhile, what is let go is not polled.
 _HELD_BACK_S, _SOME_HELD_BACK_S = 0.005, 0.02
 
-#: After a poll of fewer records, the next fetch is sent when the next poll is wanted.
-_FEW = 256
-
 
 class BatchConsumer(driver.Consumer):
     """A consumer whose messages are polls.
@@ -277,10 +274,7 @@ class BatchConsumer(driver.Consumer):
         if not wanted:
             await self.sleep(_HELD_BACK_S)
             return {}
-        self._thread.fetch()
-        records: Mapping[TP, Any] = await super()._getmany(wanted, timeout)
-        if not self.held_back and 0 < sum(map(len, records.values())) < _FEW:
-            self._thread.hold()
+        records = await self._thread.records(wanted, timeout)
         self._tell_quiet(wanted - records.keys())
         return {tp: batch for tp, batch in records.items() if await self._follows(tp, batch)}
 
