@@ -20,12 +20,16 @@ from engine.values import MAX_TIME_MS, MIN_TIME_MS, NO_TIME_MS
 Faults = dict[int, tuple[Reason, str]]
 
 _SHOWN = 40
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def check_numbers(field: Field, values: Sequence[float]) -> tuple[NDArray[np.float32], Faults]:
     """Numbers must be finite as float32, and not below the field's minimum."""
+    wide = np.array(values, dtype=np.float64)
+    if _all_within(wide, field.minimum):
+        return wide.astype(np.float32), {}
     with np.errstate(over="ignore"):
-        column = np.array(values, dtype=np.float64).astype(np.float32)
+        column = wide.astype(np.float32)
     faults: Faults = {}
     for place in np.flatnonzero(~np.isfinite(column)).tolist():
         faults[place] = (
@@ -58,6 +62,10 @@ def check_times(
     column = np.array(values, dtype=np.int64)
     latest = MAX_TIME_MS if max_future_ms is None else received_ms + max_future_ms
     faults: Faults = {}
+    if not len(column):
+        return column, faults
+    if np.minimum.reduce(column) >= MIN_TIME_MS and np.maximum.reduce(column) <= latest:
+        return column, faults
     for place in np.flatnonzero((column < MIN_TIME_MS) | (column > latest)).tolist():
         faults[place] = _time_fault(field, values[place], received_ms, max_future_ms)
     return column, faults
@@ -79,6 +87,17 @@ def check_texts(field: Field, values: Sequence[str]) -> Faults:
         for place in np.flatnonzero(lengths == 0).tolist():
             faults[place] = (Reason.EMPTY, f"{field.path} must not be empty, however: ''")
     return faults
+
+
+def _all_within(values: NDArray[np.float64], minimum: float | None) -> bool:
+    """Whether all numbers are finite as float32, and not below a minimum."""
+    if not len(values):
+        return True
+    least = np.minimum.reduce(values)
+    if not (least >= -_FLOAT32_MAX and np.maximum.reduce(values) <= _FLOAT32_MAX):
+        # Not a number is neither.
+        return False
+    return minimum is None or bool(np.float32(least) >= minimum)
 
 
 def _time_fault(

@@ -130,7 +130,7 @@ class Decider:
             outputs: float32 ``[n, k]``; None for a bundle without.
         """
         if not self.rules:
-            return np.searchsorted(self._steps, scores, side="right")
+            return self._steps.searchsorted(scores, side="right")
         level = np.zeros(len(scores), dtype=np.int64)
         for rule, column, grave in zip(self.rules, self._columns, self._levels, strict=True):
             fired = self._values(scores, outputs, column) >= np.float32(rule.limit)

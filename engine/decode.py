@@ -111,7 +111,8 @@ class Decoder:
         for field, read, convert in zip(self._fields, self._type.read, self._convert, strict=True):
             raw[field.name] = convert(read(structs))
             values[field.name], faults = self._check(field, raw[field.name], received_ms)
-            found.append(faults)
+            if faults:
+                found.append(faults)
         accounts = raw[self.schema.account.name]
         rejects = {
             rows[place]: Reject(rows[place], *fault, accounts[place])

@@ -25,6 +25,9 @@ from engine.waves import waves
 #: So many events are explained at once, at most: each takes ten times the memory of a score.
 _EXPLAINED = 64
 
+#: What became of some events: the arrays of :class:`Scored` by their names.
+_Part = dict[str, Any]
+
 __all__ = ["DECISIONS", "Contribution", "Decision", "Scored", "Scorer"]
 
 
@@ -173,57 +176,51 @@ class Scorer:
                 float32 ``[n, buckets, quantities]``.
             with_features: whether :attr:`Scored.features` are wanted.
         """
-        n = len(columns)
-        # A copy in any case: of one state, or of one data type, a tensor is contiguous already.
-        current = {dtype: states[dtype].copy() for dtype in self.layout.sizes}
-        scores = np.empty(n, dtype=np.float32)
-        decisions = np.empty(n, dtype=np.int64)
-        duplicate = np.empty(n, dtype=np.bool_)
-        late = np.empty(n, dtype=np.bool_)
-        failed = np.empty(n, dtype=np.bool_)
+        n, after, alerts = len(columns), states.copy(), _Alerts()
         inputs = {**columns.values, **(shared or {})}
         inputs |= {name: np.full(n, value) for name, value in self._parameters.items()}
-        kept = np.empty((n, len(self._kept)), dtype=np.float32)
-        features = self._no_features(n) if with_features else None
-        names = self.manifest.outputs
-        outputs = np.empty((n, len(names)), dtype=np.float32) if names else None
-        alerts = _Alerts()
         found = waves(account_index)
+        parts = []
         for wave in found:
-            # Of one wave, views will do.
-            at = wave if len(found) > 1 else slice(None)
-            accounts = account_index[at]
-            feeds = {name: values[at] for name, values in inputs.items()}
-            feeds |= {f"state_{dtype}": tensor[accounts] for dtype, tensor in current.items()}
-            result = self._model.run(feeds)
-            scores[at] = result["score"]
-            duplicate[at] = result["duplicate"]
-            late[at] = result["late"]
-            if self._kept:
-                kept[at] = result["kept"]
-            if outputs is not None:
-                outputs[at] = result["outputs"]
-            failed[at] = lost = ~_is_finite(result)
-            decisions[at] = level = self.decide(result["score"], result.get("outputs"))
-            alerted = (level > 0) & ~result["duplicate"] & ~lost
-            alerts.keep(wave, alerted, feeds)
-            if features is not None:
-                features[at] = self._reasons.run(feeds)["features"]
-            has_state = ~lost if np.count_nonzero(lost) else slice(None)
-            for dtype, tensor in current.items():
-                tensor[accounts[has_state]] = result[f"new_state_{dtype}"][has_state]
-        return Scored(
-            scores=scores,
-            decisions=decisions,
-            duplicate=duplicate,
-            late=late,
-            failed=failed,
-            states=self._record(current, len(states)),
-            reasons=self._explain(alerts),
-            kept=kept,
-            features=features,
-            outputs=outputs,
-        )
+            feeds, accounts = inputs, account_index
+            if len(found) > 1:
+                feeds = {name: values[wave] for name, values in inputs.items()}
+                accounts = account_index[wave]
+            parts.append(self._score_wave(feeds, wave, accounts, after, alerts, with_features))
+        if not parts:
+            parts.append(self._nothing(with_features))
+        values = parts[0] if len(parts) == 1 else _by_place(n, found, parts)
+        return Scored(**values, states=after, reasons=self._explain(alerts))
+
+    def _score_wave(
+        self,
+        feeds: Mapping[str, NDArray[Any]],
+        wave: NDArray[np.int64],
+        accounts: NDArray[np.int64],
+        states: NDArray[Any],
+        alerts: _Alerts,
+        with_features: bool,
+    ) -> _Part:
+        """Score events of different accounts, and bring these accounts' states on."""
+        feeds = {**feeds, **{f"state_{each}": states[each][accounts] for each in self.layout.sizes}}
+        result = self._model.run(feeds)
+        scores, duplicate, outputs = result["score"], result["duplicate"], result.get("outputs")
+        failed, level = ~_is_finite(result), self.decide(scores, outputs)
+        if np.count_nonzero(level):
+            alerts.keep(wave, (level > 0) & ~duplicate & ~failed, feeds)
+        has_state = ~failed if np.count_nonzero(failed) else slice(None)
+        for dtype in self.layout.sizes:
+            states[dtype][accounts[has_state]] = result[f"new_state_{dtype}"][has_state]
+        return {
+            "scores": scores,
+            "decisions": level,
+            "duplicate": duplicate,
+            "late": result["late"],
+            "failed": failed,
+            "kept": result["kept"] if self._kept else np.empty((len(scores), 0), dtype=np.float32),
+            "features": self._features(feeds) if with_features else None,
+            "outputs": outputs if self.manifest.outputs else None,
+        }
 
     def with_kept(self, columns: Columns, scored: Scored) -> Columns:
         """Return scored events with their kept features, which shared entities need of them."""
@@ -238,20 +235,27 @@ class Scorer:
         """Return each event's decision: see :meth:`engine.decisions.Decider.decide`."""
         return self.decider.decide(scores, outputs)
 
-    def _no_features(self, n: int) -> NDArray[np.float32]:
+    def _nothing(self, with_features: bool) -> _Part:
+        """Return what becomes of no events."""
+        outputs, features = len(self.manifest.outputs), len(self.manifest.features)
+        return {
+            "scores": np.empty(0, dtype=np.float32),
+            "decisions": np.empty(0, dtype=np.int64),
+            **{each: np.empty(0, dtype=np.bool_) for each in ("duplicate", "late", "failed")},
+            "kept": np.empty((0, len(self._kept)), dtype=np.float32),
+            "features": np.empty((0, features), dtype=np.float32) if with_features else None,
+            "outputs": np.empty((0, outputs), dtype=np.float32) if outputs else None,
+        }
+
+    def _features(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         names = self.manifest.features
         if not names or "features" not in self._reasons.outputs:
             raise BundleError(
                 "a bundle must say its features to have them shown, however: "
                 f"{self.manifest.name} says none; export it again"
             )
-        return np.empty((n, len(names)), dtype=np.float32)
-
-    def _record(self, tensors: Mapping[str, NDArray[Any]], n: int) -> NDArray[Any]:
-        states = np.empty(n, dtype=self.layout.record)
-        for dtype, tensor in tensors.items():
-            states[dtype] = tensor
-        return states
+        found: NDArray[np.float32] = self._reasons.run(feeds)["features"]
+        return found
 
     def _explain(self, alerts: _Alerts) -> Mapping[int, Sequence[Contribution]]:
         if not alerts.places:
@@ -263,6 +267,20 @@ class Scorer:
             strongest = np.argsort(-row, kind="stable")
             reasons[place] = [Contribution(groups[at], row[at].item()) for at in strongest]
         return reasons
+
+
+def _by_place(n: int, found: Sequence[NDArray[np.int64]], parts: Sequence[_Part]) -> _Part:
+    """Return what became of ``n`` events, by their places, from what became of each wave's."""
+    values: _Part = {}
+    for name, first in parts[0].items():
+        if first is None:
+            values[name] = None
+            continue
+        whole = np.empty((n, *first.shape[1:]), dtype=first.dtype)
+        for wave, part in zip(found, parts, strict=True):
+            whole[wave] = part[name]
+        values[name] = whole
+    return values
 
 
 def _is_finite(result: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
