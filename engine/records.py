@@ -226,7 +226,7 @@ def _event(value: bytes) -> dict[str, Any]:
 
 
 def _rounded(scores: NDArray[np.float32]) -> list[float]:
-    rounded: list[float] = np.round(scores.astype(np.float64), 7).tolist()
+    rounded: list[float] = scores.astype(np.float64).round(7).tolist()
     return rounded
 
 

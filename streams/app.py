@@ -11,7 +11,7 @@ import faust
 from faust.types import TP, EventT, StreamT
 
 from engine.errors import BrokerUnavailable, Unavailable
-from streams.faust_options import AsIs, faust_options
+from streams.faust_options import PollSchema, faust_options
 from streams.handling import IsLeft, Outcome
 from streams.lane import Lane
 from streams.log import get_logger
@@ -66,7 +66,7 @@ class RiskApp(faust.App):
         super().__init__(settings.app.id, **faust_options(settings))
         self.in_worker = True
         for name in pipeline.lanes:
-            topic = self.topic(name, value_serializer=cast(Any, AsIs()), partitions=None)
+            topic = self.topic(name, schema=PollSchema(), partitions=None)
             self.agent(topic, name=name)(self._read)
         for task in (self._watch, self._reclaim, self._watch_broker):
             self.task(task)
@@ -111,20 +111,21 @@ class RiskApp(faust.App):
         self.has_been_assigned, self.is_spare = True, False
         return starts
 
-    def on_records(self, partitions: Iterable[TP]) -> None:
-        """Note that there is something to process of partitions."""
-        for tp in partitions:
-            self.pipeline.alignment.arrived((tp.topic, tp.partition))
+    @property
+    def on_records(self) -> Callable[[Iterable[TP]], None] | None:
+        """Notes that there is something to process of partitions, where anybody asks."""
+        return self._note_records if self.pipeline.alignment.is_on else None
+
+    @property
+    def on_quiet(self) -> Callable[[TP, int], None] | None:
+        """Notes that nothing more was in a partition at a moment, where anybody asks."""
+        return self._note_quiet if self.pipeline.alignment.is_on else None
 
     async def on_spare(self) -> None:
         """Leave everything: the other workers have all partitions. This one can take over."""
         self.recovery.forget()
         await self._leave_all()
         self.is_spare = True
-
-    def on_quiet(self, tp: TP, at_ms: int) -> None:
-        """Note that nothing more was in a partition at a moment."""
-        self.pipeline.alignment.quiet((tp.topic, tp.partition), at_ms)
 
     async def on_break(self, partition: TP, expected: int, found: int) -> bool:
         """Take records after those that Kafka deleted; stop at records from before the position."""
@@ -170,6 +171,13 @@ class RiskApp(faust.App):
             # Offsets are told no more; the position in the store counts.
             with suppress(Interrupted):
                 await lane.land()
+
+    def _note_records(self, partitions: Iterable[TP]) -> None:
+        for tp in partitions:
+            self.pipeline.alignment.arrived((tp.topic, tp.partition))
+
+    def _note_quiet(self, tp: TP, at_ms: int) -> None:
+        self.pipeline.alignment.quiet((tp.topic, tp.partition), at_ms)
 
     async def _read(self, stream: StreamT[Poll]) -> None:
         async for event in cast(Any, stream).noack().events():

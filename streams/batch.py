@@ -184,7 +184,7 @@ def grouped(
         outputs: ``m`` of them.
         wanted: which of them are wanted; bool ``[m]``.
     """
-    if not wanted.all():
+    if np.count_nonzero(wanted) < len(wanted):
         outputs = [outputs[place] for place in np.flatnonzero(wanted).tolist()]
         partitions = partitions[wanted]
     by_partition: dict[int, list[Record]] = {}

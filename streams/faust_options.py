@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import faust
-from faust.serializers.codecs import Codec
+from faust.serializers.schemas import DecodeFunction
+from faust.types import AppT, Message
 from faust.types.auth import CredentialsT
 
 from engine.errors import ConfigError
@@ -13,11 +14,16 @@ from streams.kafka import bootstrap_servers, ssl_context
 from streams.settings import Broker, Settings
 
 
-class AsIs(Codec):
-    """The codec of polls, which are values already."""
+class PollSchema(faust.Schema[Any, Any]):
+    """The schema of polls, which are values already: nothing is looked up to read them."""
 
-    def _loads(self, s: Any) -> Any:
-        return s
+    def compile(self, app: AppT, **_: Any) -> DecodeFunction:
+        """Return what makes a message an event."""
+
+        async def decode(message: Message, *, propagate: bool = False) -> faust.Event:
+            return faust.Event(app, None, message.value, message.headers, message)
+
+        return decode
 
 
 def faust_options(settings: Settings) -> dict[str, Any]:

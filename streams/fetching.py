@@ -248,29 +248,33 @@ class Fetching:
             left_s = end_s - monotonic()
             if found or left_s <= 0 or fetcher._closed:
                 break
-            if not await self._wait(left_s):
-                break
+            await self._wait(left_s)
         if found and not fetcher._records and self._assignment.active:
             self._take_over()
         return {tp: Consumed.of(tp.topic, tp.partition, each) for tp, each in found.items()}
 
-    async def _wait(self, timeout: float) -> bool:  # noqa: ASYNC109
+    async def _wait(self, timeout: float) -> None:  # noqa: ASYNC109
         """Wait as the client itself does: until something comes, or an error that this raises."""
-        self._waiter = self._fetcher._create_fetch_waiter()
+        self._waiter = waiter = self._fetcher._create_fetch_waiter()
+        # A timer of one's own: asyncio's timeouts take longer to set than most waits are.
+        timer = asyncio.get_running_loop().call_later(timeout, _end, waiter)
         try:
-            async with asyncio.timeout(timeout):
-                await self._waiter
-        except TimeoutError:
-            return False
-        return True
+            await waiter
+        finally:
+            timer.cancel()
 
     def _wake(self, task: asyncio.Task[Any]) -> None:
         """Go on where an answer is waited for."""
         if not task.cancelled():
             # Whoever reads the answer sees the error; one that is given up has nobody.
             task.exception()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            _end(self._waiter)
+
+
+def _end(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _pass_on_parsed(result: Any) -> None:

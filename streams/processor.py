@@ -231,6 +231,8 @@ class Processor:
         alerted = rows[sorted(scored.reasons)]
         results = Results()
         for topic, at, found in ((topics.scores, rows, scores), (topics.alerts, alerted, alerts)):
+            if not found:
+                continue
             for partition, mine in grouped(records.partitions[at], found, is_new[at]).items():
                 results.add(topic, partition, partition, mine)
         for each in decoded.rejects:

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
+from faust.transport.producer import ProducerBuffer
 from faust.types import TP, ConsumerMessage, Message
 from mode import Service
 from mode.types import ServiceT
@@ -90,14 +91,9 @@ class BatchConsumer(driver.Consumer):
         return starts
 
     def end_of(self, tp: TP) -> int | None:
-        """Return a partition's end as its last fetch told it; None where it told none.
-
-        Partitions leave in the thread of the client, at any moment.
-        """
-        try:
-            return cast(int | None, self.highwater(tp))
-        except AssertionError:
-            return None
+        """Return a partition's end as its last fetch told it; None where it told none."""
+        state = self._state(tp)
+        return None if state is None else cast(int | None, state.highwater)
 
     def is_caught_up(self, tp: TP) -> bool:
         """Whether a partition has been read to its end, as far as the last fetch of it tells.
@@ -198,7 +194,7 @@ class BatchConsumer(driver.Consumer):
 
     def processed(self, tp: TP, offset: int) -> None:
         """Note that all records before an offset have had their effect: it may be committed."""
-        if tp in self.assignment():
+        if self._state(tp) is not None:
             self._done[tp] = offset
 
     def on_buffer_full(self, tp: TP) -> None:
@@ -344,8 +340,25 @@ class BatchConsumer(driver.Consumer):
         """Do nothing: the offsets inside a poll are no gaps."""
 
 
+class _EmptyBuffer(ProducerBuffer):
+    """The buffer of what Faust itself publishes, which is nothing: never full."""
+
+    async def wait_until_ebb(self) -> None:
+        """Do nothing: Faust waits here before each message."""
+
+
+class _IdleProducer(driver.Producer):
+    """Faust's own producer, which publishes nothing."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.buffer = _EmptyBuffer(loop=self.loop, beacon=self.beacon)
+        self.buffer.app = self.app
+
+
 class BatchTransport(driver.Transport):
     """Faust's aiokafka transport with a consumer whose messages are polls."""
 
     Consumer = BatchConsumer
+    Producer = _IdleProducer
     default_port = 9092
