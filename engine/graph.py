@@ -106,7 +106,7 @@ class Graph:
 
     def _run_sliced(self, feeds: Mapping[str, NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
         if n <= self._slice:
-            return self._session.run(None, feeds)  # type: ignore[no-any-return]
+            return self._session.run(self.outputs, feeds)  # type: ignore[no-any-return]
         slices = [slice(at, at + self._slice) for at in range(0, n, self._slice)]
         runs = (self._session.run(None, {k: v[each] for k, v in feeds.items()}) for each in slices)
         return [np.concatenate(parts) for parts in zip(*runs, strict=True)]

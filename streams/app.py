@@ -212,7 +212,7 @@ class RiskApp(faust.App):
 
     async def _attempt(self, lane: Lane[Any], action: Awaitable[Outcome]) -> None:
         try:
-            await self._follow(lane, await action)
+            self._follow(lane, await action)
         except Interrupted as error:
             logger.warning("%s", error)
         except Exception as error:  # whatever it is, the worker stops rather than skip events
@@ -220,12 +220,18 @@ class RiskApp(faust.App):
 
     def _follow_later(self, lane: Lane[Any], flight: asyncio.Task[Any]) -> None:
         """Follow what comes of a batch that has had its effect, unless the next one does."""
-        if lane.flight is flight and not lane.lock.locked():
-            following = asyncio.create_task(self._go_on(lane, lane.advance))
-            self._following.add(following)
-            following.add_done_callback(self._following.discard)
+        if lane.flight is not flight or lane.lock.locked():
+            return
+        is_well = not flight.cancelled() and flight.exception() is None
+        if is_well and not self.pipeline.alignment.is_on and not lane.waiting:
+            # Nothing goes on once it has landed: no task is needed for it.
+            self._follow(lane, lane.landed())
+            return
+        following = asyncio.create_task(self._go_on(lane, lane.advance))
+        self._following.add(following)
+        following.add_done_callback(self._following.discard)
 
-    async def _follow(self, lane: Lane[Any], outcome: Outcome) -> None:
+    def _follow(self, lane: Lane[Any], outcome: Outcome) -> None:
         # Told by Faust, an offset could be told after a later one of a transaction.
         done = {} if self.pipeline.outbox.tells_offsets else outcome.done
         for partition, offset in done.items():

@@ -23,7 +23,7 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from streams.chunks import Chunk, Failure, batches
-from streams.protocol import Produce
+from streams.protocol import Produce, send
 
 #: A partition's batches, in their order.
 _Queue = deque[tuple[BatchBuilder, Chunk]]
@@ -99,7 +99,7 @@ async def _ask_leader(
         {tp: batch._build() for tp, batch in heads.items()}, producer._request_timeout_ms
     )
     try:
-        answer: Mapping[TopicPartition, int] = await producer.client.send(leader, request)
+        answer: Mapping[TopicPartition, int] = await send(producer.client, leader, request)
     except KafkaError as error:
         return dict.fromkeys(heads, error)
     found: dict[TopicPartition, KafkaError | None] = {}

@@ -26,7 +26,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from streams.consumed import Consumed
-from streams.protocol import Fetch, Fetched
+from streams.protocol import Fetch, Fetched, send
 
 #: After fewer records, the next request is sent when the next records are wanted: a stream that is
 #: calm comes in fewer and larger batches so, each with all that came until then.
@@ -39,11 +39,11 @@ class _Asked:
 
     Args:
         offsets: where it begins, by partition.
-        task: ends with its answer.
+        answer: its answer, once there is one.
     """
 
     offsets: dict[TopicPartition, int]
-    task: asyncio.Task[Any]
+    answer: asyncio.Future[Any]
 
 
 class Fetching:
@@ -106,7 +106,7 @@ class Fetching:
 
     def _forget(self) -> None:
         for asked in self._asked.values():
-            asked.task.cancel()
+            asked.answer.cancel()
         self._asked.clear()
         self._ready.clear()
 
@@ -168,9 +168,9 @@ class Fetching:
                 return
             by_leader[leader][tp] = state.position
         for leader, offsets in by_leader.items():
-            task = asyncio.create_task(self._client.send(leader, self._request(offsets)))
-            task.add_done_callback(self._wake)
-            self._asked[leader] = _Asked(offsets, task)
+            answer = send(self._client, leader, self._request(offsets))
+            answer.add_done_callback(self._wake)
+            self._asked[leader] = _Asked(offsets, answer)
 
     def _request(self, offsets: dict[TopicPartition, int]) -> Fetch:
         fetcher = self._fetcher
@@ -185,10 +185,10 @@ class Fetching:
 
     def _receive(self) -> None:
         """Keep what has been answered."""
-        for leader in [each for each, asked in self._asked.items() if asked.task.done()]:
+        for leader in [each for each, asked in self._asked.items() if asked.answer.done()]:
             asked = self._asked.pop(leader)
             try:
-                answer = asked.task.result()
+                answer = asked.answer.result()
             except KafkaError:
                 # The client meets the same error, says so, and tries again in its own time.
                 self._leave()
@@ -263,11 +263,11 @@ class Fetching:
         finally:
             timer.cancel()
 
-    def _wake(self, task: asyncio.Task[Any]) -> None:
+    def _wake(self, answer: asyncio.Future[Any]) -> None:
         """Go on where an answer is waited for."""
-        if not task.cancelled():
+        if not answer.cancelled():
             # Whoever reads the answer sees the error; one that is given up has nobody.
-            task.exception()
+            answer.exception()
         if self._waiter is not None:
             _end(self._waiter)
 

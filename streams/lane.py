@@ -223,6 +223,12 @@ class Lane(Generic[ContentT]):
             self._flight = None if flight.task.done() else flight
         return self._concluded(flight.batch, written, flight.takes)
 
+    def landed(self) -> Outcome:
+        """Return what came of the batch that was begun last, which has had its effect."""
+        flight = cast(_Flight[ContentT], self._flight)
+        self._flight = None
+        return self._concluded(flight.batch, flight.task.result(), flight.takes)
+
     async def _begin(
         self, handler: Overlapping[ContentT, Any], batch: Batch[ContentT], is_left: IsLeft
     ) -> Outcome:

@@ -8,6 +8,7 @@ that version, :class:`NotSpoken` says so.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -15,7 +16,9 @@ from struct import Struct
 from typing import Any, ClassVar, NamedTuple, Self
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.client import ConnectionGroup
+from aiokafka.conn import CloseReason
+from aiokafka.errors import KafkaError, RequestTimedOutError
 
 _INT, _SHORT = Struct(">i"), Struct(">h")
 #: The request's kind, its version, the answer's number, and the length of the client's name.
@@ -227,6 +230,44 @@ class Produce(_Request):
         # No transaction; -1: all acknowledge.
         head = _PRODUCE_HEAD.pack(-1, -1, self.timeout_ms, len(topics))
         return b"".join([head, *_topics(topics)])
+
+
+def send(client: Any, node: int, request: Fetch | Produce) -> asyncio.Future[Any]:
+    """Send a request at once where there is a connection, and return its answer, which is to come.
+
+    aiokafka waits for an answer in a coroutine, with a timeout of asyncio's: for what is to be in
+    flight a task too, which takes some turns of the loop.
+
+    Args:
+        client: an ``aiokafka.client.AIOKafkaClient``.
+        node: the broker's number.
+        request: what to send.
+
+    Returns:
+        The answer; a :class:`KafkaError` where there is none within the client's time.
+    """
+    connection = client._conns.get((node, ConnectionGroup.DEFAULT))
+    if connection is None or not connection.connected():
+        sent: asyncio.Future[Any] = asyncio.ensure_future(client.send(node, request))
+        return sent
+    loop = asyncio.get_running_loop()
+    try:
+        connection.send(request).close()
+    except KafkaError as error:
+        refused: asyncio.Future[Any] = loop.create_future()
+        refused.set_exception(error)
+        return refused
+    answer: asyncio.Future[Any] = connection._requests[-1][-1]
+    timer = loop.call_later(connection._request_timeout, _give_up, connection, answer)
+    answer.add_done_callback(lambda _: timer.cancel())
+    return answer
+
+
+def _give_up(connection: Any, answer: asyncio.Future[Any]) -> None:
+    """End what was not answered, and its connection, so that the next request has a new one."""
+    if not answer.done():
+        answer.set_exception(RequestTimedOutError())
+        connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
 
 
 def _topics(partitions: Mapping[str, Sequence[bytes]]) -> Iterable[bytes]:

@@ -228,9 +228,13 @@ class BatchConsumer(driver.Consumer):
         """Poll until the fetcher is stopped: Faust's loop without what it does for each record."""
         try:
             while not (self.should_stop or cast(Service, fetcher).should_stop):
+                is_idle = True
                 async for _, message in self.getmany(timeout=1.0):
                     await self.callback(cast(Message, message))
-                await asyncio.sleep(0)
+                    is_idle = False
+                # What was handed over is waited for before the next poll.
+                if is_idle:
+                    await asyncio.sleep(0)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
