@@ -61,7 +61,7 @@ class Fetching:
         self._ready: dict[TopicPartition, PartitionRecords] = {}
         self._waiter: asyncio.Future[None] | None = None
         #: Whether fetching is left to the client.
-        self._is_left = False
+        self.is_left = False
 
     async def records(
         self,
@@ -86,10 +86,10 @@ class Fetching:
             self._look_at(subscriptions.subscription.assignment)
             self._receive()
             found = self._take(partitions, most)
-            if not found and not self._is_left:
+            if not found and not self.is_left:
                 self._ask(partitions)
             left_s = end_s - monotonic()
-            if self._is_left and not found:
+            if self.is_left and not found:
                 return await self._by_client(partitions, left_s, most)
             if found or left_s <= 0 or self._fetcher._closed:
                 break
@@ -120,13 +120,13 @@ class Fetching:
 
     def _take_over(self) -> None:
         """Have the client fetch nothing."""
-        self._is_left = False
+        self.is_left = False
         for tp in self._assignment.tps:
             self._assignment.state_value(tp).pause()
 
     def _leave(self) -> None:
         """Have the client fetch."""
-        self._is_left = True
+        self.is_left = True
         self._ready.clear()
         for tp in self._assignment.tps:
             self._assignment.state_value(tp).resume()

@@ -157,8 +157,10 @@ def test_times_are_read_with_their_offset_and_as_utc_without(written: str) -> No
     ],
 )
 def test_times_are_rounded_to_the_nearest_millisecond(written: str, expected_ms: int) -> None:
-    columns = columns_of(DECODER.decode([raw("time", f'"{written}"')], NOW_MS))
-    assert columns.event_time_ms.tolist() == [expected_ms]
+    # Few are converted one by one, and many as columns.
+    for n in (1, 300):
+        columns = columns_of(DECODER.decode([raw("time", f'"{written}"')] * n, NOW_MS))
+        assert columns.event_time_ms.tolist() == [expected_ms] * n
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from engine.decode import Decoder
 from engine.label_decode import DecodedLabels
 from engine.labels import LabelReader
 from streams.batch import Batch
-from streams.consumed import Consumed
+from streams.consumed import Consumed, runs
 from tests.bundles import SCHEMA, SHARED
 from tests.engine.tools import NOW_MS, payment
 
@@ -148,3 +148,14 @@ def test_partitions_that_are_left_alone_are_gone(
         partition: sum(each.partition == partition for each in kept)
         for partition in {each.partition for each in kept}
     }
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 40)), max_size=12))
+def test_runs_are_those_of_equal_partitions_however_many(lengths: list[tuple[int, int]]) -> None:
+    partitions = [each for each, n in lengths for _ in range(n)]
+    expected, at = [], 0
+    for each, mine in groupby(partitions):
+        n = len(list(mine))
+        expected.append((each, at, at + n))
+        at += n
+    assert runs(np.array(partitions, dtype=np.int64)) == expected

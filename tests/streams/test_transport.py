@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from faust.types import TP
 
 from streams.configuration import load_settings
-from streams.faust_options import AsIs, faust_options
+from streams.faust_options import PollSchema, faust_options
 from streams.kafka import ensure_topics
 from streams.polls import Poll
 from streams.settings import Settings
@@ -43,7 +43,7 @@ class Reading(faust.App):
         super().__init__(settings.app.id, **faust_options(settings))
         self.in_worker = True
         name = settings.topics.transactions
-        self.agent(self.topic(name, value_serializer=cast(Any, AsIs())), name=name)(self._read)
+        self.agent(self.topic(name, schema=PollSchema()), name=name)(self._read)
 
     @property
     def batches(self) -> BatchConsumer:

@@ -62,9 +62,10 @@ class Server:
         answers = await self.send([("EVALSHA", script.sha, *tail) for tail in tails])
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         # The server was restarted or its scripts flushed: EVAL runs the script and keeps it.
-        again = await self.ask([("EVAL", script.text, *tails[at]) for at in unknown])
-        for at, answer in zip(unknown, again, strict=True):
-            answers[at] = answer
+        if unknown:
+            again = await self.ask([("EVAL", script.text, *tails[at]) for at in unknown])
+            for at, answer in zip(unknown, again, strict=True):
+                answers[at] = answer
         self._raise_first(answers)
         return answers
 
