@@ -28,8 +28,7 @@ class Record(msgspec.Struct, gc=False, frozen=True):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(msgspec.Struct, frozen=True):
     """When things happened, in milliseconds since 1970.
 
     Args:

@@ -49,7 +49,7 @@ def waves(account_index: NDArray[np.int64]) -> Sequence[NDArray[np.int64]]:
     if n == 0:
         return []
     places = np.arange(n, dtype=np.int64)
-    if np.count_nonzero(account_index == places) == n:
+    if account_index.tobytes() == places.tobytes():
         # As `index_accounts` numbers a batch that holds no account twice.
         return [places]
     order = np.argsort(account_index, kind="stable")

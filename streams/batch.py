@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, Protocol, Self, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,8 +41,7 @@ class Content(Protocol):
 ContentT = TypeVar("ContentT", bound=Content)
 
 
-@dataclass(frozen=True)
-class Batch(Generic[ContentT]):
+class Batch(msgspec.Struct, Generic[ContentT], frozen=True, dict=True):
     """Records, partition after partition, and what they say.
 
     Args:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,8 +44,7 @@ _AS_COLUMN = 64
 _OFFSET, _TIMESTAMP = attrgetter("offset"), attrgetter("timestamp")
 
 
-@dataclass(frozen=True, slots=True)
-class Consumed:
+class Consumed(msgspec.Struct, frozen=True):
     """``n`` records of one topic; those of a partition are in the order of their offsets.
 
     Args:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +24,7 @@ from streams.shared import Part, SharedState, StoreBehind
 from streams.store.base import PartitionWrite, Store, WriteKind, WriteOutcome, has_lost_writes
 
 
-@dataclass(frozen=True)
-class Computed:
+class Computed(msgspec.Struct, frozen=True):
     """What comes of a batch.
 
     Args:

@@ -14,11 +14,11 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
 from itertools import islice
 from time import monotonic
 from typing import Any, cast
 
+import msgspec
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import KafkaError
@@ -33,8 +33,7 @@ from streams.protocol import Fetch, Fetched, send
 _FEW = 256
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """A request that is under way.
 
     Args:

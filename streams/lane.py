@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, cast
+
+import msgspec
 
 from streams.alignment import Alignment
 from streams.batch import Batch, ContentT
@@ -28,8 +29,7 @@ logger = get_logger(__name__)
 _GONE = -2
 
 
-@dataclass(frozen=True)
-class _Flight(Generic[ContentT]):
+class _Flight(msgspec.Struct, Generic[ContentT], frozen=True):
     """A batch that is having its effect.
 
     Args:

@@ -21,9 +21,9 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,8 +65,7 @@ class _Read(NamedTuple):
     inputs: dict[str, NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """A batch of which all is computed. See :class:`streams.handling.Begun`.
 
     Args:

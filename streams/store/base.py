@@ -11,13 +11,13 @@ may be sent again (repeated).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class PartitionWrite:
+
+class PartitionWrite(msgspec.Struct, frozen=True):
     """The new states of one partition and the position they bring it to.
 
     Raises:
@@ -53,8 +53,7 @@ class WriteKind(Enum):
     """The store is less far, or has no position: it lost its last writes. Nothing changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class WriteOutcome:
+class WriteOutcome(msgspec.Struct, frozen=True):
     """The answer to one `PartitionWrite`."""
 
     partition: int
@@ -116,8 +115,7 @@ def has_lost_writes(found: Mapping[int, int | None], known: Mapping[int, int | N
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """States, and the positions that they are of.
 
     Args:
