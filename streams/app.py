@@ -225,7 +225,10 @@ class RiskApp(faust.App):
         is_well = not flight.cancelled() and flight.exception() is None
         if is_well and not self.pipeline.alignment.is_on and not lane.waiting:
             # Nothing goes on once it has landed: no task is needed for it.
-            self._follow(lane, lane.landed())
+            try:
+                self._follow(lane, lane.landed())
+            except Exception as error:  # as in every attempt
+                self.fail(error)
             return
         following = asyncio.create_task(self._go_on(lane, lane.advance))
         self._following.add(following)

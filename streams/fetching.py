@@ -152,24 +152,34 @@ class Fetching:
                 most = None if most is None else most - len(records)
         return found
 
-    def _ask(self, partitions: Iterable[TopicPartition]) -> None:
-        """Ask the leaders for partitions of which nothing is here, unless they have been asked."""
+    def _ask(self, wanted: Set[TopicPartition]) -> None:
+        """Ask the leaders for all partitions of which nothing is here, unless they were asked.
+
+        What is not wanted now is asked for too: it may be, long before this is answered.
+        """
         # What the client fetched before it was told not to would be kept for nothing.
         self._fetcher._records.clear()
         by_leader: defaultdict[int, dict[TopicPartition, int]] = defaultdict(dict)
-        leader_of = self._client.cluster.leader_for_partition
-        for tp in partitions:
-            state, leader = self._assignment.state_value(tp), leader_of(tp)
-            if state is None or tp in self._ready or leader in self._asked:
+        for tp in self._assignment.tps:
+            leader = self._client.cluster.leader_for_partition(tp)
+            if tp in self._ready or leader in self._asked:
                 continue
-            if leader is None or leader < 0 or not state.has_valid_position:
+            if self._is_plain(tp):
+                by_leader[leader][tp] = self._assignment.state_value(tp).position
+            elif tp in wanted:
                 self._leave()
                 return
-            by_leader[leader][tp] = state.position
         for leader, offsets in by_leader.items():
             answer = send(self._client, leader, self._request(offsets))
             answer.add_done_callback(self._wake)
             self._asked[leader] = _Asked(offsets, answer)
+
+    def _is_plain(self, tp: TopicPartition) -> bool:
+        """Whether it is known who has a partition, and where to go on in it."""
+        leader = self._client.cluster.leader_for_partition(tp)
+        state = self._assignment.state_value(tp)
+        is_led = leader is not None and leader >= 0
+        return is_led and state is not None and bool(state.has_valid_position)
 
     def _request(self, offsets: dict[TopicPartition, int]) -> Fetch:
         fetcher = self._fetcher
@@ -248,7 +258,8 @@ class Fetching:
             if found or left_s <= 0 or fetcher._closed:
                 break
             await self._wait(left_s)
-        if found and not fetcher._records and self._assignment.active:
+        is_over = not fetcher._records and self._assignment.active
+        if found and is_over and all(map(self._is_plain, partitions)):
             self._take_over()
         return {tp: Consumed.of(tp.topic, tp.partition, each) for tp, each in found.items()}
 
