@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -31,6 +32,8 @@ HOST = "127.0.0.1"
 SHELL = Path("/bin/sh")
 # Reads the server's pid, then waits for the pipe to end.
 WATCH = 'trap \'\' INT TERM HUP; read -r pid; read -r end; [ -n "$pid" ] && kill -KILL "$pid"'
+# Says its pid there before it becomes the server: whoever starts it may be killed right after.
+TELL = 'echo "$$" >&0; exec "$@" </dev/null'
 POLL_S = 0.01
 TAIL_LINES = 20
 PORT_TAKEN = ("address already in use", "address in use", "addrinuse")
@@ -150,11 +153,10 @@ class EmbeddedServer(ABC):
             self._log_start = log.tell()
             try:
                 self._watchdog = _start_watchdog()
-                self._process = _start_process(launch, log)
+                self._process = _start_process(launch, log, self._watchdog)
             except OSError as error:
                 self._forget()
                 raise self._error(f"it could not be started ({error})") from error
-        _watch(self._watchdog, self._process.pid)
         atexit.register(self._stop_at_exit)
         try:
             self._wait_until_ready()
@@ -232,13 +234,21 @@ def choose_port(wanted: int | None = None) -> int:
         return int(probe.getsockname()[1])
 
 
-def _start_process(launch: Launch, log: BinaryIO) -> subprocess.Popen[bytes]:
+def _start_process(
+    launch: Launch, log: BinaryIO, watchdog: subprocess.Popen[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a server, or a command; a watchdog is told of it by itself."""
+    command, environment = list(launch.command), {**os.environ, **launch.environment}
+    if watchdog is not None:
+        if shutil.which(command[0], path=environment.get("PATH")) is None:
+            raise FileNotFoundError(f"no executable {command[0]}")
+        command = [str(SHELL), "-c", TELL, "sh", *command]
     return subprocess.Popen(
-        list(launch.command),
-        stdin=subprocess.DEVNULL,
+        command,
+        stdin=subprocess.DEVNULL if watchdog is None else watchdog.stdin,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **launch.environment},
+        env=environment,
         start_new_session=True,
     )
 
@@ -253,9 +263,3 @@ def _start_watchdog() -> subprocess.Popen[bytes] | None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-
-
-def _watch(watchdog: subprocess.Popen[bytes] | None, pid: int) -> None:
-    if watchdog is not None and watchdog.stdin is not None:
-        watchdog.stdin.write(f"{pid}\n".encode())
-        watchdog.stdin.flush()

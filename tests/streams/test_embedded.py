@@ -160,6 +160,27 @@ def test_servers_end_with_their_parent(way: signal.Signals | None, tmp_path: Pat
     wait_for(lambda: not (pids | watchdogs) & processes().keys(), 10, "servers to end")
 
 
+DIES_AS_SOON_AS_IT_HAS_STARTED_ONE = """
+import os, signal, sys
+from streams.embedded import processes
+from streams.embedded.valkey import EmbeddedValkey
+start = processes._start_process
+def start_and_die(*given):
+    print(start(*given).pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+processes._start_process = start_and_die
+EmbeddedValkey(sys.argv[1]).start()
+"""
+
+
+def test_a_server_ends_though_its_parent_died_as_soon_as_it_had_started_it(tmp_path: Path) -> None:
+    with run_python(DIES_AS_SOON_AS_IT_HAS_STARTED_ONE, str(tmp_path)) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        parent.wait(10)
+    wait_for(lambda: pid not in processes(), 10, "the server to end")
+
+
 # Servers that fail
 
 
