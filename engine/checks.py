@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 
 from engine.columns import Reason
 from engine.schema import Field, FieldType
-from engine.values import MAX_TIME_MS, MIN_TIME_MS, NO_TIME_MS
+from engine.values import FEW, MAX_TIME_MS, MIN_TIME_MS, NO_TIME_MS
 
 #: The faults of a column: place to the reason and a sentence.
 Faults = dict[int, tuple[Reason, str]]
 
 _SHOWN = 40
-#: So many values take less time as a column than one by one.
-_AS_COLUMN = 64
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -67,7 +65,7 @@ def check_times(
     if not len(column):
         return column, faults
     # Python's own are faster for a few, and numpy's for many.
-    few = len(values) < _AS_COLUMN
+    few = len(values) < FEW
     least, last = (min(values), max(values)) if few else (column.min(), column.max())
     if least >= MIN_TIME_MS and last <= latest:
         return column, faults

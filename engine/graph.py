@@ -108,7 +108,8 @@ class Graph:
         if n <= self._slice:
             return self._session.run(self.outputs, feeds)  # type: ignore[no-any-return]
         slices = [slice(at, at + self._slice) for at in range(0, n, self._slice)]
-        runs = (self._session.run(None, {k: v[each] for k, v in feeds.items()}) for each in slices)
+        run = self._session.run
+        runs = (run(self.outputs, {k: v[each] for k, v in feeds.items()}) for each in slices)
         return [np.concatenate(parts) for parts in zip(*runs, strict=True)]
 
     def _faster_from(self, gpu: GpuGraph) -> int | None:

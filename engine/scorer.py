@@ -176,6 +176,8 @@ class Scorer:
                 float32 ``[n, buckets, quantities]``.
             with_features: whether :attr:`Scored.features` are wanted.
         """
+        if with_features:
+            self._check_has_features()
         n, after, alerts = len(columns), states.copy(), _Alerts()
         inputs = {**columns.values, **(shared or {})}
         inputs |= {name: np.full(n, value) for name, value in self._parameters.items()}
@@ -218,7 +220,7 @@ class Scorer:
             "late": result["late"],
             "failed": failed,
             "kept": result["kept"] if self._kept else np.empty((len(scores), 0), dtype=np.float32),
-            "features": self._features(feeds) if with_features else None,
+            "features": self._reasons.run(feeds)["features"] if with_features else None,
             "outputs": outputs if self.manifest.outputs else None,
         }
 
@@ -247,15 +249,12 @@ class Scorer:
             "outputs": np.empty((0, outputs), dtype=np.float32) if outputs else None,
         }
 
-    def _features(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        names = self.manifest.features
-        if not names or "features" not in self._reasons.outputs:
+    def _check_has_features(self) -> None:
+        if not self.manifest.features or "features" not in self._reasons.outputs:
             raise BundleError(
                 "a bundle must say its features to have them shown, however: "
                 f"{self.manifest.name} says none; export it again"
             )
-        found: NDArray[np.float32] = self._reasons.run(feeds)["features"]
-        return found
 
     def _explain(self, alerts: _Alerts) -> Mapping[int, Sequence[Contribution]]:
         if not alerts.places:

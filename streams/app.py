@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import faust
@@ -211,8 +211,13 @@ class RiskApp(faust.App):
         await self._attempt(lane, lane.land())
 
     async def _attempt(self, lane: Lane[Any], action: Awaitable[Outcome]) -> None:
-        try:
+        with self._failing():
             self._follow(lane, await action)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
         except Interrupted as error:
             logger.warning("%s", error)
         except Exception as error:  # whatever it is, the worker stops rather than skip events
@@ -222,13 +227,10 @@ class RiskApp(faust.App):
         """Follow what comes of a batch that has had its effect, unless the next one does."""
         if lane.flight is not flight or lane.lock.locked():
             return
-        is_well = not flight.cancelled() and flight.exception() is None
-        if is_well and not self.pipeline.alignment.is_on and not lane.waiting:
+        if not (flight.cancelled() or self.pipeline.alignment.is_on or lane.waiting):
             # Nothing goes on once it has landed: no task is needed for it.
-            try:
+            with self._failing():
                 self._follow(lane, lane.landed())
-            except Exception as error:  # as in every attempt
-                self.fail(error)
             return
         following = asyncio.create_task(self._go_on(lane, lane.advance))
         self._following.add(following)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.records import Origin
+from engine.values import FEW
 
 
 class Readable(Protocol):
@@ -37,9 +38,6 @@ class Readable(Protocol):
         """Its value; None for a tombstone."""
         ...
 
-
-#: So many numbers take less time as a column than one by one.
-_AS_COLUMN = 64
 
 _OFFSET, _TIMESTAMP = attrgetter("offset"), attrgetter("timestamp")
 
@@ -122,7 +120,7 @@ def runs(partitions: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     [(3, 0, 2), (5, 2, 3), (3, 3, 4)]
     """
     n = len(partitions)
-    if n < _AS_COLUMN:
+    if n < FEW:
         return _runs_of_few(partitions.tolist())
     edges = np.flatnonzero(partitions[1:] != partitions[:-1]) + 1
     return [

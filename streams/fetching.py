@@ -87,13 +87,13 @@ class Fetching:
             found = self._take(partitions, most)
             if not found and not self.is_left:
                 self._ask(partitions)
+            if not found and self.is_left:
+                found = await self._by_client(partitions, most)
             left_s = end_s - monotonic()
-            if self.is_left and not found:
-                return await self._by_client(partitions, left_s, most)
             if found or left_s <= 0 or self._fetcher._closed:
                 break
             await self._wait(left_s)
-        if sum(map(len, found.values())) >= _FEW:
+        if not self.is_left and sum(map(len, found.values())) >= _FEW:
             self._ask(partitions)
         return found
 
@@ -243,21 +243,13 @@ class Fetching:
         return parsing
 
     async def _by_client(
-        self,
-        partitions: Set[TopicPartition],
-        timeout: float,  # noqa: ASYNC109
-        most: int | None,
+        self, partitions: Set[TopicPartition], most: int | None
     ) -> dict[TopicPartition, Consumed]:
-        """Return what the client fetches; once that is something, it is left to it no more."""
-        end_s, fetcher = monotonic() + timeout, self._fetcher
-        while True:
-            for result in fetcher._records.values():
-                _pass_on_parsed(result)
-            found = await fetcher.fetched_records(partitions, 0, most)
-            left_s = end_s - monotonic()
-            if found or left_s <= 0 or fetcher._closed:
-                break
-            await self._wait(left_s)
+        """Return what the client has fetched; once that is something, it is left to it no more."""
+        fetcher = self._fetcher
+        for result in fetcher._records.values():
+            _pass_on_parsed(result)
+        found = await fetcher.fetched_records(partitions, 0, most)
         is_over = not fetcher._records and self._assignment.active
         if found and is_over and all(map(self._is_plain, partitions)):
             self._take_over()

@@ -96,21 +96,16 @@ class _Request:
         return _Answered(*_INT.unpack(buffer.read(_INT.size)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Reads an answer's bytes, from the first after its header on."""
+def _text(raw: bytes, at: int) -> tuple[str, int]:
+    """Return the text at a place, and where it ends."""
+    start = at + _SHORT.size
+    end = start + _SHORT.unpack_from(raw, at)[0]
+    return raw[start:end].decode(), end
 
-    raw: bytes
 
-    def text(self, at: int) -> tuple[str, int]:
-        """Return the text at a place, and where it ends."""
-        start = at + _SHORT.size
-        end = start + _SHORT.unpack_from(self.raw, at)[0]
-        return self.raw[start:end].decode(), end
-
-    def count(self, at: int) -> tuple[range, int]:
-        """Return the places of an array's items (none, where it is null), and where they begin."""
-        return range(_INT.unpack_from(self.raw, at)[0]), at + _INT.size
+def _items(raw: bytes, at: int) -> tuple[range, int]:
+    """Return the places of an array's items (none, where it is null), and where they begin."""
+    return range(_INT.unpack_from(raw, at)[0]), at + _INT.size
 
 
 class FetchAnswer:
@@ -119,13 +114,12 @@ class FetchAnswer:
     @staticmethod
     def decode(buffer: BytesIO) -> list[Fetched]:
         """Return what an answer brings; its header has been read."""
-        raw = buffer.getvalue()
-        reader, found = _Reader(raw), []
+        raw, found = buffer.getvalue(), []
         _, error, _, topics = _FETCHED_HEAD.unpack_from(raw, buffer.tell())
         at = buffer.tell() + _FETCHED_HEAD.size
         for _ in range(topics):
-            topic, at = reader.text(at)
-            partitions, at = reader.count(at)
+            topic, at = _text(raw, at)
+            partitions, at = _items(raw, at)
             for _ in partitions:
                 partition, own, highwater, stable, _, n = _FETCHED_PARTITION.unpack_from(raw, at)
                 at += _FETCHED_PARTITION.size
@@ -192,12 +186,11 @@ class ProduceAnswer:
     @staticmethod
     def decode(buffer: BytesIO) -> dict[TopicPartition, int]:
         """Return what an answer says; its header has been read."""
-        raw = buffer.getvalue()
-        reader, found = _Reader(raw), {}
-        topics, at = reader.count(buffer.tell())
+        raw, found = buffer.getvalue(), {}
+        topics, at = _items(raw, buffer.tell())
         for _ in topics:
-            topic, at = reader.text(at)
-            partitions, at = reader.count(at)
+            topic, at = _text(raw, at)
+            partitions, at = _items(raw, at)
             for _ in partitions:
                 partition, error, *_ = _PRODUCED_PARTITION.unpack_from(raw, at)
                 found[TopicPartition(topic, partition)] = error
