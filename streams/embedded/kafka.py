@@ -24,6 +24,8 @@ from streams.embedded.processes import HOST, EmbeddedServer, Launch, choose_port
 JAVA_NEEDED = 17
 JAVA_WITHIN_S = 20.0
 FORMAT_WITHIN_S = 60.0
+MEBIBYTE = 1 << 20
+CLEANER_MB_AT_LEAST = 2
 VERSION_LINE = re.compile(r'version "(?:1\.)?(\d+)')
 
 
@@ -128,6 +130,10 @@ class ApacheKafka(EmbeddedServer):
             "transaction.state.log.min.isr": "1",
             "transaction.state.log.num.partitions": "4",
             "group.initial.rebalance.delay.ms": "0",
+            # By itself the cleaner of compacted topics takes 128 MiB at once, of any heap.
+            "log.cleaner.dedupe.buffer.size": str(
+                max(self._heap_mb // 16, CLEANER_MB_AT_LEAST) * MEBIBYTE
+            ),
             **self._topic_settings,
             **self._properties,
         }
