@@ -41,7 +41,8 @@ def event_ids(kind: str, accounts: Sequence[str], event_ids: Sequence[str]) -> l
         event_ids: ``n`` event identifiers.
     """
     # With the account's length, no account that holds the separator can pass for another.
+    sep = _SEPARATOR
     return [
-        xxh3_128_hexdigest(_SEPARATOR.join((kind, str(len(account)), account, event)).encode())
+        xxh3_128_hexdigest(f"{kind}{sep}{len(account)}{sep}{account}{sep}{event}".encode())
         for account, event in zip(accounts, event_ids, strict=True)
     ]

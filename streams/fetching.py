@@ -3,9 +3,10 @@
 Kafka's client fetches ahead in tasks of its own, which wake each other up five times for a batch,
 and makes a record of its parser's own objects, one by one. Of a calm stream, both take longer than
 all else that happens to an event until its model runs. Here a request is sent when records are
-wanted (ahead only where many wait), and the parser's objects are what is passed on. Whatever is not
-plain (no leader or position known, a broker that is away or answers with an error) is left to the
-client, which waits, looks for leaders, resets positions and tells errors as ever.
+wanted (ahead only where more wait than an answer holds), and the parser's objects are what is
+passed on. Whatever is not plain (no leader or position known, a broker that is away or answers with
+an error) is left to the client, which waits, looks for leaders, resets positions and tells errors
+as ever.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from aiokafka.structs import TopicPartition
 from streams.consumed import Consumed
 from streams.protocol import Fetch, Fetched, send
 
-#: After fewer records, the next request is sent when the next records are wanted: a stream that is
-#: calm comes in fewer and larger batches so, each with all that came until then.
+#: Where fewer records are known to wait, the next request is sent when the next ones are wanted:
+#: its answer then holds all that came until then, and none of it waits for the batch at hand.
 _FEW = 256
 
 
@@ -93,9 +94,19 @@ class Fetching:
             if found or left_s <= 0 or self._fetcher._closed:
                 break
             await self._wait(left_s)
-        if not self.is_left and sum(map(len, found.values())) >= _FEW:
+        if not self.is_left and self._is_behind():
             self._ask(partitions)
         return found
+
+    def _is_behind(self) -> bool:
+        """Whether many records of a partition waited behind the last of them that came."""
+        for tp in self._assignment.tps:
+            state = self._assignment.state_value(tp)
+            if tp in self._ready or not state.has_valid_position:
+                continue
+            if (state.highwater or 0) - state.position >= _FEW:
+                return True
+        return False
 
     async def close(self) -> None:
         """Give up what is under way."""

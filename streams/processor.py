@@ -43,8 +43,9 @@ from streams.settings import Settings
 from streams.shared import SharedState
 from streams.store.base import Store, WriteOutcome, moved_from
 
-#: From so many events on a batch is scored in a thread: fewer are, before one would be at work.
-_IN_THREAD = 128
+#: From so many events on a batch is scored in a thread. Fewer take less time than is lost where two
+#: threads wait for each other's turn at the interpreter.
+_IN_THREAD = 512
 
 
 class _Read(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -19,7 +20,7 @@ from aiokafka.errors import CorruptRecordException
 import streams.fetching
 from streams.embedded.kafka import ApacheKafka
 from streams.fetching import Fetching
-from streams.protocol import FetchAnswer
+from streams.protocol import FetchAnswer, send
 
 WITHIN_S = 20.0
 
@@ -41,7 +42,7 @@ async def publish(bootstrap: str, tp: TopicPartition, *values: bytes) -> None:
 
 @asynccontextmanager
 async def fetching(
-    bootstrap: str, *tps: TopicPartition, request_timeout_ms: int = 40_000
+    bootstrap: str, *tps: TopicPartition, **settings: int
 ) -> AsyncIterator[tuple[AIOKafkaConsumer, Fetching]]:
     """A consumer of partitions from their beginning on, whose records are fetched here."""
     consumer = AIOKafkaConsumer(
@@ -49,7 +50,7 @@ async def fetching(
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         fetch_max_wait_ms=100,
-        request_timeout_ms=request_timeout_ms,
+        **settings,
     )
     async with consumer:
         consumer.assign(list(tps))
@@ -118,7 +119,33 @@ async def test_what_is_not_wanted_waits(apache_kafka: str) -> None:
         assert (await found.records({second}, 0, None))[second].values == [b"b"]
 
 
-async def test_an_offset_that_is_no_moreis_left_to_the_client(apache_kafka: str) -> None:
+@pytest.mark.parametrize(("most_bytes", "requests"), [(1_000_000, 1), (1_000, 2)])
+async def test_only_where_more_waits_than_an_answer_holds_is_asked_ahead(
+    most_bytes: int, requests: int, apache_kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def counting(*arguments: Any) -> asyncio.Future[Any]:
+        asked.append(arguments)
+        return send(*arguments)
+
+    monkeypatch.setattr(streams.fetching, "send", counting)
+    tp = TopicPartition(await new_topic(apache_kafka), 0)
+    async with fetching(apache_kafka, tp, max_partition_fetch_bytes=most_bytes) as (_, found):
+        await publish(apache_kafka, tp, b"first")
+        assert await take(found, {tp}, 1) == {tp: [b"first"]}
+        assert not found.is_left
+        asked.clear()
+        # Each is a batch of its own.
+        values = [b"%d" % at for at in range(400)]
+        await publish(apache_kafka, tp, *values)
+        first = (await found.records({tp}, WITHIN_S, None))[tp].values
+        assert len(asked) == requests
+        rest = await take(found, {tp}, len(values) - len(first))
+        assert [*first, *rest[tp]] == values
+
+
+async def test_an_offset_that_is_no_more_is_left_to_the_client(apache_kafka: str) -> None:
     tp = TopicPartition(await new_topic(apache_kafka), 0)
     await publish(apache_kafka, tp, b"a", b"b")
     async with fetching(apache_kafka, tp) as (consumer, found):
@@ -165,7 +192,7 @@ async def test_records_that_were_damaged_are_not_passed_on(
             await take(found, {tp}, 1)
 
 
-async def test_a_broker_of_other_versionsis_left_to_the_client(
+async def test_a_broker_of_other_versions_is_left_to_the_client(
     apache_kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams.fetching.Fetch, "API_VERSION", 99)
