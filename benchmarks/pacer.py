@@ -94,8 +94,6 @@ class Reader:
         while self._came:
             at_s, messages = self._came.popleft()
             for message in messages:
-                if message.error():
-                    continue
                 self._found.setdefault(orjson.loads(message.value() or b"")["event_id"], at_s)
         return self._found
 
@@ -117,9 +115,11 @@ class Reader:
                 self._keep(self._consumer.consume(_AT_ONCE, 0))
 
     def _keep(self, messages: list[Message]) -> None:
-        if messages:
-            self._came.append((time.perf_counter(), messages))
-            self.count += len(messages)
+        at_s = time.perf_counter()
+        scores = [each for each in messages if not each.error()]
+        if scores:
+            self._came.append((at_s, scores))
+            self.count += len(scores)
 
 
 class Generator:

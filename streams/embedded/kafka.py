@@ -25,7 +25,6 @@ JAVA_NEEDED = 17
 JAVA_WITHIN_S = 20.0
 FORMAT_WITHIN_S = 60.0
 MEBIBYTE = 1 << 20
-CLEANER_MB_AT_LEAST = 2
 VERSION_LINE = re.compile(r'version "(?:1\.)?(\d+)')
 
 
@@ -131,9 +130,7 @@ class ApacheKafka(EmbeddedServer):
             "transaction.state.log.num.partitions": "4",
             "group.initial.rebalance.delay.ms": "0",
             # By itself the cleaner of compacted topics takes 128 MiB at once, of any heap.
-            "log.cleaner.dedupe.buffer.size": str(
-                max(self._heap_mb // 16, CLEANER_MB_AT_LEAST) * MEBIBYTE
-            ),
+            "log.cleaner.dedupe.buffer.size": str(self._heap_mb * MEBIBYTE // 16),
             **self._topic_settings,
             **self._properties,
         }
