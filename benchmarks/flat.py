@@ -16,6 +16,8 @@ from benchmarks.machine import cpu_s, peak_mb
 from benchmarks.setup import Bench
 
 _LOOK_EVERY_S = 0.05
+#: How far a score may be from the core's: other batches round otherwise.
+_MOST_DIFFERENCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ def run_flat(
         limit_s: how long to measure at most.
         workers: how many processes.
         reference: the right scores of some events.
+
+    Raises:
+        RuntimeError: it ended, or its scores are others than the right ones.
+        TimeoutError: it had no score in time.
     """
     scores = f"scores-{group}"
     bench.make_topic(scores, partitions)
@@ -81,6 +87,8 @@ def run_flat(
         largest = max(peak_mb(each.pid) for each in running)
         steps_s = running[0].steps_s() if workers == 1 else {}
         found = None if reference is None else _difference(topic, reference)
+        if found is not None and found > _MOST_DIFFERENCE:
+            raise RuntimeError(f"scores must be the core's, however: they differ by {found:.2g}")
     finally:
         for each in running:
             each.stop()

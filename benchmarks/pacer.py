@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import floor
 from pathlib import Path
 from threading import Event, Thread
 
@@ -34,8 +35,8 @@ _READY_WITHIN_S = 60.0
 
 #: The most scores that are taken at once, all of which had come by then.
 _AT_ONCE = 10_000
-#: The generator sleeps no shorter than this: at high rates, what is due meanwhile goes together.
-_LEAST_SLEEP_S = 0.0002
+#: The generator sleeps no shorter than this, calm and busy: what is due meanwhile goes together.
+_LEAST_SLEEP_S, _LEAST_BUSY_SLEEP_S = 0.0002, 0.001
 #: Up to this rate the generator holds nothing back. Above it, it waits for more as its client does
 #: by itself (5 ms, as Java's does), which counts as latency: without, its many small requests take
 #: more of the broker than all that a contestant does.
@@ -152,18 +153,33 @@ class Generator:
             rate=rate,
             begins_s=time.time(),
         )
-        producer = self._calm if rate <= _CALM_PER_S else self._busy
-        times = np.empty((n, 2))
+        messages = [{"key": each.key, "value": each.value} for each in records]
         start_s = time.perf_counter() + 0.01
-        for at, record in enumerate(records):
-            due_s = start_s + at / rate
-            producer.poll(0)
-            while (now_s := time.perf_counter()) < due_s:
-                time.sleep(max(due_s - now_s, _LEAST_SLEEP_S))
-            times[at] = now_s, due_s
-            producer.produce(self._topic, key=record.key, value=record.value)
+        handed_s = self._hand_over(messages, rate, start_s)
+        times = np.stack([handed_s, start_s + np.arange(n) / rate], axis=1)
+        return times, [each.key or b"" for each in records]
+
+    def _hand_over(
+        self, messages: Sequence[dict[str, bytes | None]], rate: float, start_s: float
+    ) -> NDArray[np.float64]:
+        """Hand messages to the client as they are due; return when each was."""
+        is_calm = rate <= _CALM_PER_S
+        producer = self._calm if is_calm else self._busy
+        least_s = _LEAST_SLEEP_S if is_calm else _LEAST_BUSY_SLEEP_S
+        handed_s, at = np.empty(len(messages)), 0
+        while at < len(messages):
+            now_s = time.perf_counter()
+            due = min(floor((now_s - start_s) * rate) + 1, len(messages))
+            if due <= at:
+                producer.poll(0)
+                time.sleep(max(start_s + at / rate - now_s, least_s))
+                continue
+            handed_s[at:due] = now_s
+            if producer.produce_batch(self._topic, messages[at:due]) < due - at:
+                raise RuntimeError(f"the client took too few of {due - at:,} events")
+            at = due
         producer.flush(10)
-        return times, [record.key or b"" for record in records]
+        return handed_s
 
 
 def measure(generator: Generator, reader: Reader, rate: float, seconds: float, pid: int) -> Paced:

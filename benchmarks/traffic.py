@@ -73,6 +73,8 @@ def publish(bootstrap: str, topic: str, records: Iterable[Record]) -> None:
             "bootstrap.servers": bootstrap,
             "log_level": 0,
             "partitioner": "murmur2_random",
+            # Tried again, a request would come after those behind it: other orders, other scores.
+            "enable.idempotence": True,
             "linger.ms": 20,
             "queue.buffering.max.messages": 2_000_000,
         }
