@@ -14,10 +14,10 @@ import argparse
 import gc
 import json
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import floor
 from pathlib import Path
 from threading import Event, Thread
 
@@ -154,30 +154,33 @@ class Generator:
             begins_s=time.time(),
         )
         messages = [{"key": each.key, "value": each.value} for each in records]
-        start_s = time.perf_counter() + 0.01
-        handed_s = self._hand_over(messages, rate, start_s)
-        times = np.stack([handed_s, start_s + np.arange(n) / rate], axis=1)
-        return times, [each.key or b"" for each in records]
+        due_s = time.perf_counter() + 0.01 + np.arange(n) / rate
+        handed_s = self._hand_over(messages, due_s.tolist(), is_calm=rate <= _CALM_PER_S)
+        return np.stack([handed_s, due_s], axis=1), [each.key or b"" for each in records]
 
     def _hand_over(
-        self, messages: Sequence[dict[str, bytes | None]], rate: float, start_s: float
+        self,
+        messages: Sequence[dict[str, bytes | None]],
+        due_s: Sequence[float],
+        *,
+        is_calm: bool,
     ) -> NDArray[np.float64]:
         """Hand messages to the client as they are due; return when each was."""
-        is_calm = rate <= _CALM_PER_S
         producer = self._calm if is_calm else self._busy
         least_s = _LEAST_SLEEP_S if is_calm else _LEAST_BUSY_SLEEP_S
         handed_s, at = np.empty(len(messages)), 0
         while at < len(messages):
+            # Also where there is never time to sleep: what was sent leaves the client's queue here.
+            producer.poll(0)
             now_s = time.perf_counter()
-            due = min(floor((now_s - start_s) * rate) + 1, len(messages))
-            if due <= at:
-                producer.poll(0)
-                time.sleep(max(start_s + at / rate - now_s, least_s))
+            until = bisect_right(due_s, now_s, at)
+            if until <= at:
+                time.sleep(max(due_s[at] - now_s, least_s))
                 continue
-            handed_s[at:due] = now_s
-            if producer.produce_batch(self._topic, messages[at:due]) < due - at:
-                raise RuntimeError(f"the client took too few of {due - at:,} events")
-            at = due
+            handed_s[at:until] = now_s
+            if producer.produce_batch(self._topic, messages[at:until]) < until - at:
+                raise RuntimeError(f"the client took too few of {until - at:,} events")
+            at = until
         producer.flush(10)
         return handed_s
 
