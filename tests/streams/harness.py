@@ -34,11 +34,19 @@ class Outputs:
     alerts: list[ConsumerRecord] = field(default_factory=list)
     dead_letters: list[ConsumerRecord] = field(default_factory=list)
 
+    _answers: set[tuple[object, ...]] = field(default_factory=set)
+
     @property
     def answered(self) -> int:
-        """How many events have an answer; a dead letter in parts is one."""
-        firsts = [each for each in self.dead_letters if headers(each).get("part", "1") == "1"]
-        return len(self.scores) + len(firsts)
+        """How many events have an answer; one that was answered twice counts once."""
+        return len(self._answers)
+
+    def add(self, topic: str, records: Iterable[ConsumerRecord]) -> None:
+        """Take records of ``scores``, ``alerts`` or ``dead_letters``."""
+        for record in records:
+            getattr(self, topic).append(record)
+            if topic != "alerts":
+                self._answers.add(_answer(topic, record))
 
     def by_event(self) -> dict[str, dict[str, Any]]:
         """The first score of each event."""
@@ -187,7 +195,7 @@ class Stream:
         async with self.reader() as (consumer, lists):
             while outputs.answered < answers or len(outputs.alerts) < alerts:
                 for tp, records in (await consumer.getmany(timeout_ms=100)).items():
-                    getattr(outputs, lists[tp.topic]).extend(records)
+                    outputs.add(lists[tp.topic], records)
                 if time.monotonic() > end:
                     raise TimeoutError(
                         f"{outputs.answered} of {answers} events answered; {self.log_tail()}"
@@ -195,7 +203,7 @@ class Stream:
             # What was published beside the last answers: alerts, or more than was expected.
             while (found := await consumer.getmany(timeout_ms=500)) and time.monotonic() < end:
                 for tp, records in found.items():
-                    getattr(outputs, lists[tp.topic]).extend(records)
+                    outputs.add(lists[tp.topic], records)
         return outputs
 
     @asynccontextmanager
@@ -227,6 +235,16 @@ class Stream:
     def log_tail(self) -> str:
         """The last lines of the workers' logs."""
         return "\n".join(_tail(path) for path in sorted(self.directory.glob("worker-*.log")))
+
+
+def _answer(topic: str, record: ConsumerRecord) -> tuple[object, ...]:
+    """What is the same wherever an event is answered again; a dead letter in parts is one."""
+    if topic == "scores":
+        body = orjson.loads(record.value)
+        # An event that was sent again has an answer each time, which says so.
+        return (record.partition, record.offset) if body["duplicate"] else (body["score_id"],)
+    about = headers(record)
+    return about["topic"], about["partition"], about["offset"]
 
 
 class _Spare(EmbeddedWorker):
