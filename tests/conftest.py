@@ -20,6 +20,9 @@ from streams.embedded.valkey import EmbeddedValkey
 settings.register_profile("riskstream", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("riskstream")
 
+# Tests run side by side. Two threads of PyTorch on busy cores take five times as long as one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A console keeps for good the width that it finds here when it is made; each test has its own.
 os.environ.pop("COLUMNS", None)
 

@@ -53,7 +53,7 @@ class EmbeddedServer(ABC):
     """A server process of our own. Use it in a `with` block, or call `start()` and `stop()`."""
 
     name: str
-    ready_within_s: float = 10.0
+    ready_within_s: float = 30.0
     stop_within_s: float = 5.0
 
     def __init__(self, directory: Path | str) -> None:

@@ -37,8 +37,7 @@ def run(words: list[str], folder: Path) -> None:
     if words[0] != "train":
         done = invoke(*words, cwd=folder)
     else:
-        # Two threads of PyTorch on busy cores take five times as long as one.
-        done = riskstream(*words, "--epochs", "2", cwd=folder, timeout_s=240, OMP_NUM_THREADS="1")
+        done = riskstream(*words, "--epochs", "2", cwd=folder, timeout_s=240)
     assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
 
 

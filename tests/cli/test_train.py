@@ -44,7 +44,6 @@ def trained(folder: Path) -> str:
         *("--epochs", "4", "--name", "mine", "--version", "7", "--out", "mine", "--json"),
         cwd=folder,
         timeout_s=240,
-        OMP_NUM_THREADS="1",  # Two threads of PyTorch on busy cores take five times as long as one.
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1].startswith("epoch   4  ")
@@ -134,7 +133,6 @@ def test_another_family_is_trained_by_its_name(family: str, folder: Path) -> Non
         *("--family", family, "--epochs", "1", "--out", family, "--json"),
         cwd=folder,
         timeout_s=240,
-        OMP_NUM_THREADS="1",
     )
     assert done.returncode == 0, done.stderr
     shown = invoke("bundle", "show", family, cwd=folder)

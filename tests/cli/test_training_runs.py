@@ -55,9 +55,9 @@ def arguments(out: str, *more: str) -> tuple[str, ...]:
 @long
 @pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_bundle(folder: Path) -> None:
-    done = riskstream(*arguments("straight"), cwd=folder, timeout_s=TIMEOUT_S, OMP_NUM_THREADS="1")
+    done = riskstream(*arguments("straight"), cwd=folder, timeout_s=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
-    process = start(*arguments("killed"), cwd=folder, OMP_NUM_THREADS="1")
+    process = start(*arguments("killed"), cwd=folder)
     kept = folder / "killed" / "checkpoint.pt"
     wait_for(lambda: kept.exists() or process.poll() is not None, TIMEOUT_S, "an epoch")
     process.kill()
@@ -66,7 +66,7 @@ def test_a_killed_training_goes_on_to_the_same_bundle(folder: Path) -> None:
     refused = invoke(*arguments("killed", "--seed", "1"), cwd=folder)
     assert refused.returncode == 2
     assert "seed is 0, and now it is 1; give --restart" in error_line(refused)
-    done = riskstream(*arguments("killed"), cwd=folder, timeout_s=TIMEOUT_S, OMP_NUM_THREADS="1")
+    done = riskstream(*arguments("killed"), cwd=folder, timeout_s=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^going on after epoch \d+, from killed/checkpoint.pt", done.stderr)
     straight, killed = (Bundle.load(folder / each) for each in ("straight", "killed"))
@@ -79,7 +79,7 @@ def test_a_killed_training_goes_on_to_the_same_bundle(folder: Path) -> None:
 @pytest.mark.slow
 def test_a_target_that_goes_away_loses_no_epoch(folder: Path) -> None:
     """While it trains, the folder becomes a file: nobody can write there, not even root."""
-    process = start(*arguments("gone"), cwd=folder, OMP_NUM_THREADS="1")
+    process = start(*arguments("gone"), cwd=folder)
     out = folder / "gone"
     kept = out / "checkpoint.pt"
     wait_for(lambda: kept.exists() or process.poll() is not None, TIMEOUT_S, "an epoch")
@@ -103,7 +103,7 @@ def test_torchrun_trains_the_same_bundle_in_two_processes(folder: Path) -> None:
         done = subprocess.run(
             [*launch, f"--nproc-per-node={size}", *COMMAND[1:], *arguments(out, "--json")],
             cwd=folder,
-            env=environment(OMP_NUM_THREADS="1"),
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
@@ -133,7 +133,7 @@ def test_a_search_writes_settings_that_train(folder: Path) -> None:
         assert orjson.loads(done.stdout)["trials"] == int(trials)
     assert "going on after trial 2, from found.db" in done.stderr
     (folder / "pack" / "training.toml").write_bytes((folder / "found.toml").read_bytes())
-    done = riskstream(*arguments("found"), cwd=folder, timeout_s=TIMEOUT_S, OMP_NUM_THREADS="1")
+    done = riskstream(*arguments("found"), cwd=folder, timeout_s=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
 
 

@@ -34,8 +34,8 @@ class Up:
         # It says so once both are ready; an end without that is an empty line.
         assert stdout is not None
         assert "Ctrl-C ends them" in stdout.readline()
-        assert answers_kafka(self.broker_port)
-        assert answers_redis(self.store_port)
+        wait_for(lambda: answers_kafka(self.broker_port), 60, "the broker to answer")
+        wait_for(lambda: answers_redis(self.store_port), 60, "the store to answer")
 
     def end(self) -> subprocess.CompletedProcess[str]:
         """Wait for its end, and return what it said."""

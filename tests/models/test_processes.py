@@ -42,7 +42,7 @@ def test_processes_learn_together_what_one_learns_alone(
     done = subprocess.run(
         [*command, str(tmp_path / "found.pt"), *CELLS],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=240,

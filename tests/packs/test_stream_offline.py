@@ -38,10 +38,10 @@ async def test_scores_and_what_stands_beside_them_are_those_of_the_core(
     stream = make_stream(broker, pack_folder(pack) / "bundle", worker__max_batch=256)
     await stream.produce([Sent(key, value) for key, value in zip(keys, values, strict=True)])
     stream.worker()
-    outputs = await stream.collect(len(values))
+    batch = offline_of(pack).score(values, RECEIVED_MS)
+    outputs = await stream.collect(len(values), alerts=np.count_nonzero(batch.scored.decisions))
     assert not outputs.dead_letters
     manifest = bundle_of(pack).manifest
-    batch = offline_of(pack).score(values, RECEIVED_MS)
     found = outputs.by_event()
     bodies = [found[event_id] for event_id in batch.columns.event_ids]
     streamed = [

@@ -135,7 +135,7 @@ class Stream:
             [sys.executable, "-m", "riskstream", "worker", "--config", str(config)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -182,7 +182,7 @@ class Stream:
                     raise TimeoutError(f"{len(found)} of {events} events scored; {self.log_tail()}")
         return found
 
-    async def collect(self, answers: int, deadline_s: float = 60.0, alerts: int = 0) -> Outputs:
+    async def collect(self, answers: int, deadline_s: float = 120.0, alerts: int = 0) -> Outputs:
         """Read the output topics from their beginnings until so many events have an answer.
 
         Args:

@@ -52,7 +52,7 @@ async def test_what_is_acknowledged_is_not_sent_again(kafka_home: Path, tmp_path
     parts = [(0, [Record(b"a", value) for value in values])]
     explicit = {"auto.create.topics.enable": "false"}
     with ApacheKafka(kafka_home, tmp_path, heap_mb=256, properties=explicit) as kafka:
-        broker = Broker(bootstrap=kafka.bootstrap, request_timeout_s=4, session_timeout_s=1)
+        broker = Broker(bootstrap=kafka.bootstrap, request_timeout_s=10, session_timeout_s=1)
         await create(kafka.bootstrap, "fine")
         producer = new_producer(broker)
         await producer.start()

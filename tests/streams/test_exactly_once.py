@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -93,6 +94,9 @@ async def test_a_store_that_lost_everything_is_rebuilt_without_publishing_again(
         worker = stream.worker()
         await stream.produce([sent(event) for event in events[:800]])
         await stream.collect(800)
+        scored = partial(counted, worker, "riskstream_scores_total")
+        # What is published is counted once its state is written.
+        wait_for(lambda: scored() == 800, 60, "the first events to be counted")
         with Redis.from_url(store.url) as redis:
             redis.flushall()
         await stream.produce([sent(event) for event in events[800:]])
@@ -101,10 +105,10 @@ async def test_a_store_that_lost_everything_is_rebuilt_without_publishing_again(
         assert outputs.answered == 1_200
         wait_for(
             lambda: counted(worker, "riskstream_rebuilt_events_total") == 800,
-            20,
+            60,
             "the events that were scored again to be counted",
         )
-        assert counted(worker, "riskstream_scores_total") == 1_200
+        wait_for(lambda: scored() == 1_200, 60, "the others to be counted")
     found = {event: body["score"] for event, body in outputs.by_event().items()}
     assert largest_difference(found, offline_scores(bundle, events, None)) <= TOLERANCE
 

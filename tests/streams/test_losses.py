@@ -71,7 +71,7 @@ async def test_a_loss_is_told_and_waits_until_it_is_accepted(
         second = stream.begun()
         topic = stream.settings.topics.transactions
         wait_for(lambda: f"partition 1 of {topic}" in not_ready(second), 60, "/readyz to name it")
-        (line,) = [each for each in second.log_path.read_text().splitlines() if "is lost" in each]
+        line = next(each for each in second.log_path.read_text().splitlines() if "is lost" in each)
         assert "ERROR" in line
         assert "from 0 to 39" in line
         assert "riskstream state repair" in line
@@ -80,11 +80,11 @@ async def test_a_loss_is_told_and_waits_until_it_is_accepted(
         (loss,) = orjson.loads(found.stdout)["losses"]
         assert (loss["topic"], loss["partition"], loss["records"]) == (topic, 1, 40)
         assert found.returncode == 1
-        assert worker_waits(second)
+        wait_for(lambda: worker_waits(second), 60, "the worker to wait")
         done = await asyncio.to_thread(repair, config, "--accept-loss")
         assert done.returncode == 0, done.stderr
         assert "40 records" in done.stdout
-        wait_for(lambda: not worker_waits(second), 30, "the worker to go on")
+        wait_for(lambda: not worker_waits(second), 60, "the worker to go on")
         outputs = await stream.collect(400)
         assert outputs.by_event().keys() == {event["transaction_id"] for event in events}
         again = await asyncio.to_thread(repair, config)

@@ -172,11 +172,11 @@ async def test_labels_repeat_and_contradict_each_other_across_a_restart(
     await label(1, True, at_noon(1))
     await label(1, False, at_noon(1, 1))
     for kind, times in {"fraud": 2, "repeated": 1, "replaced": 1}.items():
-        wait_for(lambda k=kind, n=times: counted(first, k) == n, 20, f"{times} labels {kind}")
+        wait_for(lambda k=kind, n=times: counted(first, k) == n, 60, f"{times} labels {kind}")
     first.stop()
     second = stream.worker()
     await label(2, True, at_noon(1, 2))
-    wait_for(lambda: counted(second, "fraud") == 1, 20, "the label after the restart")
+    wait_for(lambda: counted(second, "fraud") == 1, 60, "the label after the restart")
     events = [4.0, 40.0, 0.0, 0.0]
     assert await score_of("probe 1", 3) == pytest.approx(
         expected({2: events, 1: [0, 0, 3, 2]}), abs=TOLERANCE
@@ -184,7 +184,7 @@ async def test_labels_repeat_and_contradict_each_other_across_a_restart(
     await label(2, False, at_noon(3, 1))
     await label(1, True, at_noon(3, 1))
     await label(0, False, at_noon(3, 1))
-    wait_for(lambda: counted(second, "replaced") == 3, 20, "the labels that replace others")
+    wait_for(lambda: counted(second, "replaced") == 3, 60, "the labels that replace others")
     assert await score_of("probe 2", 5) == pytest.approx(
         expected({4: events, 3: [0, 0, 3, 2], 1: [1, 10, 0, -1]}), abs=TOLERANCE
     )

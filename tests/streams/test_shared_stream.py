@@ -185,7 +185,7 @@ async def test_a_bad_label_is_a_dead_letter_with_its_reason_and_origin(
     assert outputs.dead_letters[0].value == bad["unknown_event"].value
     page = wait_for(
         lambda: (found := worker.get("/metrics")) and b'labels_total{kind="fraud"} 1' in found,
-        10,
+        60,
         "the label to be counted",
     )
     assert page
@@ -227,7 +227,7 @@ async def test_events_of_transactions_hold_up_nobody_and_what_is_taken_back_is_n
 
     wait_for(
         lambda: len(lag()) == 2 and all(line.endswith(" 0.0") for line in lag()),
-        20,
+        60,
         "no event to be left",
     )
 

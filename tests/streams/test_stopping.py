@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import subprocess
@@ -55,9 +56,9 @@ def test_a_worker_that_waits_for_a_server_stops_before_it_starts(
     settings: dict[str, Any] = {"state__url": f"redis://{nowhere}"} if away == "store" else {}
     stream = make_stream(nowhere if away == "broker" else embedded_broker, **settings)
     with starting(stream) as (process, log):
-        wait_for(lambda: "waiting up to 60 s" in log.read_text(), 30, "the worker to wait")
+        wait_for(lambda: "waiting up to 60 s" in log.read_text(), 60, "the worker to wait")
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert "stopped before it started" in log.read_text()
 
 
@@ -78,16 +79,22 @@ async def test_a_worker_says_that_kafka_is_away_and_back_and_stops_without_it(
         worker = stream.worker()
         await stream.produce([sent(event) for event in payments(100)])
         await stream.collect(100)
+        for wanted, change in (("away", broker.kill), ("back", broker.start)) * 2:
+            change()
+            wait_for(lambda w=wanted: told(worker)[-1:] == [w], 60, f"the worker to say {wanted}")
         broker.kill()
-        wait_for(lambda: "Kafka is away" in worker.log_tail(100), 20, "the worker to notice")
-        broker.start()
-        wait_for(lambda: "Kafka is back" in worker.log_tail(100), 20, "the worker to notice")
-        broker.kill()
-        wait_for(lambda: lines(worker, "Kafka is away") == 2, 20, "the worker to notice again")
-        assert stopped(worker, within_s=10) == 0
-        assert lines(worker, "Kafka is away") == 2
-        assert lines(worker, "Kafka is back") == 1
+        wait_for(lambda: told(worker)[-1:] == ["away"], 60, "the worker to say away")
+        assert stopped(worker, within_s=60) == 0
+        # Each is said once, before the other; a broker that was slow may have seemed away too.
+        said = told(worker)
+        assert said == (["away", "back"] * len(said))[: len(said)]
+        assert said[-1] == "away"
         assert f"127.0.0.1:{port}" in worker.log_tail(100)
+
+
+def told(worker: EmbeddedWorker) -> list[str]:
+    """What the worker said of Kafka, in turn."""
+    return re.findall(r"Kafka is (away|back)", worker.log_tail(1_000))
 
 
 def lines(worker: EmbeddedWorker, said: str) -> int:
@@ -104,8 +111,8 @@ async def test_sigterm_ends_a_worker_whose_store_is_away(
         await stream.collect(100)
         store.kill()
         await stream.produce([sent(event) for event in payments(100, seed=1)])
-        wait_for(lambda: "trying again" in worker.log_tail(), 20, "the worker to notice")
-        assert stopped(worker, within_s=15) == 0
+        wait_for(lambda: "trying again" in worker.log_tail(), 60, "the worker to notice")
+        assert stopped(worker, within_s=60) == 0
 
 
 async def test_a_crash_inside_faust_is_an_error(
@@ -119,7 +126,7 @@ async def test_a_crash_inside_faust_is_an_error(
         async def assigned() -> bool:
             return app.has_been_assigned
 
-        await wait_for_async(assigned, 30, "partitions")
+        await wait_for_async(assigned, 60, "partitions")
         await app.crash(LookupError("no such thing"))
         with pytest.raises(StreamError, match="LookupError: no such thing"):
             await running
@@ -154,7 +161,7 @@ async def test_a_store_that_is_away_at_an_assignment_is_waited_for(
         store.kill()
         second.kill()
         wait_for(
-            lambda: lines(first, "partitions wait for the state store") > 0, 40, "the assignment"
+            lambda: lines(first, "partitions wait for the state store") > 0, 60, "the assignment"
         )
         store.start()
         await stream.produce([sent(event) for event in events[100:]])

@@ -132,7 +132,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     async def holds() -> bool:
         return condition()
 
-    await wait_for_async(holds, 40, what)
+    await wait_for_async(holds, 60, what)
 
 
 async def hold_back(app: Reading, *partitions: TP) -> None:
@@ -206,7 +206,7 @@ async def test_what_was_processed_is_committed(embedded_broker: str) -> None:
         async def all_is() -> bool:
             return await committed(settings) == {0: 30, 1: 30}
 
-        await wait_for_async(all_is, 20, "the commit")
+        await wait_for_async(all_is, 60, "the commit")
         assert TP("another", 7) not in app.batches._done
 
 

@@ -26,9 +26,7 @@ MakeStream = Callable[..., Stream]
 
 
 def page(worker: EmbeddedWorker, path: str) -> bytes:
-    content = worker.get(path)
-    assert content is not None
-    return content
+    return wait_for(lambda: worker.get(path), 60, f"an answer of {path}")
 
 
 async def test_pages_tell_of_broker_state_model_and_events(
@@ -58,15 +56,15 @@ async def test_pages_tell_of_broker_state_model_and_events(
             for sample in family.samples
         }
 
-    found = wait_for(
-        lambda: (now := counted()).get(("riskstream_lag_events", "0")) == 0 and now,
-        10,
-        "the lag to be gone",
-    )
+    def all_counted() -> dict[tuple[str, ...], float] | None:
+        now = counted()
+        answered = now.get(("riskstream_latency_seconds_count",)) == len(events) + 1
+        return now if answered and now.get(("riskstream_lag_events", "0")) == 0 else None
+
+    found = wait_for(all_counted, 60, "all events to be counted, and the lag to be gone")
     decisions = ("approve", "review", "decline")
     assert sum(found["riskstream_scores_total", name] for name in decisions) == len(events)
     assert found["riskstream_dead_letters_total", "not_json"] == 1
-    assert found["riskstream_latency_seconds_count",] == len(events) + 1
     assert found["riskstream_latency_seconds_bucket", "+Inf"] == len(events) + 1
 
 
@@ -90,7 +88,7 @@ async def test_a_worker_that_ends_is_followed_where_it_left_off(
     await stream.collect(500)
     assert first.pid is not None
     os.kill(first.pid, number)
-    wait_for(lambda: not first.running, 20, "the worker to end")
+    wait_for(lambda: not first.running, 60, "the worker to end")
     await stream.produce([sent(event) for event in events[3_000:]])
     stream.worker()
     outputs = await stream.collect(len(events))
@@ -118,11 +116,10 @@ async def test_two_workers_share_the_partitions_and_one_takes_over(
         ]
 
     wait_for(
-        lambda: sorted(chain.from_iterable(shares())) == [0, 1, 2, 3],
-        30,
-        "each partition to have one",
+        lambda: all(found := shares()) and sorted(chain.from_iterable(found)) == [0, 1, 2, 3],
+        60,
+        "both to have some, and each partition to have one",
     )
-    assert all(shares())
     await stream.produce([sent(event) for event in events[:3_000]])
     await stream.collect(3_000)
     first.kill()
@@ -193,8 +190,8 @@ async def test_a_store_that_comes_back_is_written_to_and_nothing_is_lost(
         await stream.collect(1_500)
         store.kill()
         await stream.produce([sent(event) for event in events[1_500:]])
-        wait_for(lambda: "trying again" in worker.log_tail(), 20, "the worker to notice")
-        assert worker.get("/healthz") is not None
+        wait_for(lambda: "trying again" in worker.log_tail(), 60, "the worker to notice")
+        assert page(worker, "/healthz")
         assert worker.get("/readyz") is None
         store.start()
         outputs = await stream.collect(len(events))

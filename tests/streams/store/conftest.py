@@ -30,7 +30,7 @@ def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         say(cli[0], "CLUSTER ADDSLOTSRANGE", 0, SLOTS // 2 - 1)
         say(cli[1], "CLUSTER ADDSLOTSRANGE", SLOTS // 2, SLOTS - 1)
         say(cli[0], "CLUSTER MEET", "127.0.0.1", nodes[1].port, nodes[1].settings["cluster-port"])
-        wait_for(lambda: all(map(_sees_whole_cluster, cli)), 20, "a whole cluster")
+        wait_for(lambda: all(map(_sees_whole_cluster, cli)), 60, "a whole cluster")
         for client in cli:
             client.close()
         yield f"redis+cluster://127.0.0.1:{nodes[0].port}"
