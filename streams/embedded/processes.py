@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -38,6 +39,9 @@ POLL_S = 0.01
 TAIL_LINES = 20
 PORT_TAKEN = ("address already in use", "address in use", "addrinuse")
 START_TRIES = 3
+# Below those that systems give to outgoing connections, one of which would otherwise, now and then,
+# take the port of a server that is being started again.
+PORTS = range(20_000, 32_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,16 +225,33 @@ def choose_port(wanted: int | None = None) -> int:
     Raises:
         EmbeddedServerError: something listens on the wanted port.
     """
+    if wanted is None:
+        # The system's randomness: processes that were seeded alike choose the same otherwise.
+        free = filter(_is_free, random.SystemRandom().sample(PORTS, len(PORTS)))
+        # Where all are taken, one of the system's own.
+        return next(free, None) or _bound(0)
+    try:
+        return _bound(wanted)
+    except OSError as error:
+        raise EmbeddedServerError(
+            f"the port of an embedded server must be free, however: port={wanted} ({error}). "
+            "End what listens there, or leave the port out."
+        ) from error
+
+
+def _is_free(port: int) -> bool:
+    try:
+        return bool(_bound(port))
+    except OSError:
+        return False
+
+
+def _bound(port: int) -> int:
+    """Return the port that a socket could be bound to."""
     with socket.socket() as probe:
         # As servers do: a port whose last connections are still closing is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, wanted or 0))
-        except OSError as error:
-            raise EmbeddedServerError(
-                f"the port of an embedded server must be free, however: port={wanted} ({error}). "
-                "End what listens there, or leave the port out."
-            ) from error
+        probe.bind((HOST, port))
         return int(probe.getsockname()[1])
 
 
