@@ -37,6 +37,10 @@ class Client(Protocol):
         """Send all commands in one round trip; raise only where there is no answer."""
         ...
 
+    async def hold(self) -> Held | None:
+        """Return a connection for one user alone; None where no one connection has all keys."""
+        ...
+
     def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
         """Yield the keys that match, some perhaps twice."""
         ...
@@ -44,6 +48,26 @@ class Client(Protocol):
     async def close(self) -> None:
         """Give back the connections."""
         ...
+
+
+class Held:
+    """A connection for one user alone: what the server keeps of it outlasts an exchange.
+
+    Args:
+        client: whose it is.
+        wire: the connection.
+    """
+
+    def __init__(self, client: SingleClient, wire: Wire) -> None:
+        self._client, self._wire = client, wire
+
+    async def send(self, commands: Sequence[Command]) -> list[object]:
+        """Send all commands in one round trip; where there is no answer, the connection is gone."""
+        return await self._client.exchange(self._wire, commands)
+
+    async def close(self) -> None:
+        """Close it: nobody else could use it as it is."""
+        await self._client.drop(self._wire)
 
 
 class SingleClient:
@@ -65,9 +89,12 @@ class SingleClient:
         if self._idle:
             # A connection that is kept may have died with the server's last restart.
             with suppress(RedisConnectionError):
-                return await self._exchange(self._idle.pop(), commands)
-        pool: Any = self._redis.connection_pool
-        return await self._exchange(Wire(await pool.get_connection()), commands)
+                return await self._send_on(self._idle.pop(), commands)
+        return await self._send_on(await self._opened(), commands)
+
+    async def hold(self) -> Held:
+        """See `Client.hold`."""
+        return Held(self, self._idle.pop() if self._idle else await self._opened())
 
     async def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
         """See `Client.scan`."""
@@ -79,16 +106,28 @@ class SingleClient:
         self._idle.clear()
         await self._redis.aclose()
 
-    async def _exchange(self, wire: Wire, commands: Sequence[Command]) -> list[object]:
+    async def exchange(self, wire: Wire, commands: Sequence[Command]) -> list[object]:
+        """Send commands on a connection, which is closed where there is no answer."""
         try:
-            answers = await wire.exchange(commands, self._timeout_s)
+            return await wire.exchange(commands, self._timeout_s)
         except BaseException:
             # Answers may be on their way: nobody else must read them.
-            await wire.connection.disconnect(nowait=True)
-            await self._redis.connection_pool.release(wire.connection)
+            await self.drop(wire)
             raise
+
+    async def drop(self, wire: Wire) -> None:
+        """Close a connection."""
+        await wire.connection.disconnect(nowait=True)
+        await self._redis.connection_pool.release(wire.connection)
+
+    async def _send_on(self, wire: Wire, commands: Sequence[Command]) -> list[object]:
+        answers = await self.exchange(wire, commands)
         self._idle.append(wire)
         return answers
+
+    async def _opened(self) -> Wire:
+        pool: Any = self._redis.connection_pool
+        return Wire(await pool.get_connection())
 
 
 class ClusterClient:
@@ -104,6 +143,9 @@ class ClusterClient:
         calls = (self._redis.execute_command(*command) for command in commands)
         answers = await asyncio.gather(*calls, return_exceptions=True)
         return list(answers)
+
+    async def hold(self) -> None:
+        """See `Client.hold`."""
 
     async def scan(self, pattern: bytes) -> AsyncIterator[bytes]:
         """See `Client.scan`."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from typing import Self
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
-from streams.store.redis.client import connect, translated
+from streams.store.redis.client import Held, connect, translated
 from streams.store.redis.wire import Command
 
 
@@ -56,6 +58,17 @@ class Server:
         answers = await self.send(commands)
         self._raise_first(answers)
         return answers
+
+    async def hold(self) -> Held | None:
+        """Return a connection for one user alone; None where no one connection has all keys."""
+        with translated(self._url):
+            return await self._client.hold()
+
+    async def send_on(self, held: Held, commands: Sequence[Command]) -> list[object] | None:
+        """Send commands on a connection, as :meth:`send`; None where the connection has died."""
+        with translated(self._url), suppress(RedisConnectionError):
+            return await held.send(commands)
+        return None
 
     async def run(self, script: Script, tails: Sequence[Command]) -> list[object]:
         """Run a script once for each tail, its number of keys, keys and arguments."""

@@ -1,4 +1,6 @@
-"""A state store in Redis or Valkey: one MGET a partition to read, one script to write."""
+"""A state store in Redis or Valkey: one MGET a partition to read, and to write one
+transaction of all partitions, or one script for each.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from engine.errors import ConfigError
 from streams.store.base import PartitionWrite, Snapshot, WriteKind, WriteOutcome
 from streams.store.redis.keys import Keys
 from streams.store.redis.server import Script, Server
+from streams.store.redis.watched import Watched
 from streams.store.redis.wire import Command
 
 SCRIPT = Script.read("write.lua")
@@ -48,6 +51,7 @@ class RedisStore:
         self._keys = Keys(namespace)
         self._expire_s = expire_s or 0
         self._client = Server(url, timeout_s=timeout_s, cluster=cluster)
+        self._watched = Watched(self._client, self._keys, self._expire_s)
 
     async def positions(self, partitions: Iterable[int]) -> dict[int, int | None]:
         """See `Store.positions`."""
@@ -56,7 +60,8 @@ class RedisStore:
         return {each: _position(answer) for each, answer in zip(asked, answers, strict=True)}
 
     def forget(self, partitions: Iterable[int]) -> None:
-        """See `Store.forget`: nothing else is known."""
+        """See `Store.forget`."""
+        self._watched.forget(partitions)
 
     async def read(self, wanted: Mapping[int, Sequence[str]], *, fresh: bool = False) -> Snapshot:
         """See `Store.read`."""
@@ -75,6 +80,16 @@ class RedisStore:
 
     async def write(self, writes: Sequence[PartitionWrite]) -> list[WriteOutcome]:
         """See `Store.write`."""
+        if await self._watched.write(writes):
+            return [
+                WriteOutcome(each.partition, WriteKind.APPLIED, each.position) for each in writes
+            ]
+        outcomes = await self.write_by_script(writes)
+        await self._watched.begin(each.partition for each in outcomes if each.done)
+        return outcomes
+
+    async def write_by_script(self, writes: Sequence[PartitionWrite]) -> list[WriteOutcome]:
+        """As :meth:`write`, each partition by itself: what any server can do."""
         tails = [self._script_arguments(write) for write in writes]
         answers = await self._client.run(SCRIPT, tails)
         return [_outcome(write, answer) for write, answer in zip(writes, answers, strict=True)]

@@ -132,7 +132,7 @@ def test_a_write_must_move_forward(expected: int | None, position: int) -> None:
         put(0, expected, position)
 
 
-# A random walk: the dictionary is the reference for the script.
+# A random walk: the dictionary is the reference for script and transaction.
 
 POSITIONS = st.integers(0, 5)
 WRITE = st.builds(
@@ -147,18 +147,25 @@ WRITE = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(calls=st.lists(st.lists(WRITE, max_size=3), max_size=12))
+@given(
+    calls=st.lists(st.tuples(st.integers(0, 1), st.lists(WRITE, max_size=3)), max_size=12),
+    expire_s=st.sampled_from([None, 1_000]),
+)
 def test_redis_does_what_memory_does(
-    valkey_url: str, calls: Sequence[Sequence[PartitionWrite]]
+    valkey_url: str, calls: Sequence[tuple[int, Sequence[PartitionWrite]]], expire_s: int | None
 ) -> None:
+    """Two workers write, each what it likes."""
+
     async def compare() -> None:
-        model = MemoryStore()
-        real = RedisStore(valkey_url, namespace=uuid.uuid4().hex)
-        for writes in calls:
-            assert await real.write(writes) == await model.write(writes)
+        model, namespace = MemoryStore(), uuid.uuid4().hex
+        workers = [RedisStore(valkey_url, namespace=namespace, expire_s=expire_s) for _ in range(2)]
+        for worker, writes in calls:
+            assert await workers[worker].write(writes) == await model.write(writes)
+        real = workers[0]
         assert await real.positions([0, 1]) == await model.positions([0, 1])
         wanted = {0: ["a", "b", "c"], 1: ["c", "a", "b"]}
         assert (await real.read(wanted)).states == (await model.read(wanted)).states
-        await real.close()
+        for each in workers:
+            await each.close()
 
     asyncio.run(compare())
