@@ -157,7 +157,7 @@ class Store(Protocol):
         ...
 
     async def write(self, writes: Sequence[PartitionWrite]) -> list[WriteOutcome]:
-        """Apply each write atomically and answer in the same order, in one round trip.
+        """Apply each write atomically and answer in the same order, as a rule in one round trip.
 
         A write that is refused does not stop the others. Writes are atomic by partition, not
         across partitions.

@@ -62,7 +62,11 @@ class Held:
         self._client, self._wire = client, wire
 
     async def send(self, commands: Sequence[Command]) -> list[object]:
-        """Send all commands in one round trip; where there is no answer, the connection is gone."""
+        """Send all commands in one round trip; where there is no answer, the connection is closed.
+
+        Raises:
+            ConnectionError, TimeoutError: as `Wire.exchange`.
+        """
         return await self._client.exchange(self._wire, commands)
 
     async def close(self) -> None:
@@ -107,7 +111,11 @@ class SingleClient:
         await self._redis.aclose()
 
     async def exchange(self, wire: Wire, commands: Sequence[Command]) -> list[object]:
-        """Send commands on a connection, which is closed where there is no answer."""
+        """Send commands on a connection, which is closed where there is no answer.
+
+        Raises:
+            ConnectionError, TimeoutError: as `Wire.exchange`.
+        """
         try:
             return await wire.exchange(commands, self._timeout_s)
         except BaseException:

@@ -8,17 +8,17 @@ sent only where the server is known to guard it. (To Lua each argument is one mo
 `python -m benchmarks.store_writes` measures both.)
 
 The script decides wherever this does not: a position is not the expected one, EXEC did nothing, the
-server does not know MSETEX (it came with Valkey 9.1 and Redis 8.4), or is a cluster.
+server does not know MSETEX (it came with Valkey 9.1 and Redis 8.4), the user has no right to it,
+there are too many partitions, or the server is a cluster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain
 from typing import cast
-
-from redis.exceptions import NoPermissionError
 
 from engine.errors import StoreUnavailable
 from streams.store.base import PartitionWrite
@@ -29,11 +29,35 @@ from streams.store.redis.wire import Command
 
 #: Watching takes time for each partition, and a batch of a calm stream has few of many.
 MOST_PARTITIONS = 64
-_NEVER = ("unknown command", "CROSSSLOT")
+#: So often in turn is the server asked for what it answers with an error.
+MOST_REFUSALS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A transaction that was begun.
+
+    Args:
+        held: the connection.
+        positions: of the partitions that it watches, as they were read after that.
+    """
+
+    held: Held
+    positions: dict[int, object]
+
+    def is_for(self, writes: Sequence[PartitionWrite]) -> bool:
+        """Whether each write, one a partition, expects the position that was read."""
+        expected = {
+            each.partition: None if each.expected is None else b"%d" % each.expected
+            for each in writes
+        }
+        if not writes or len(expected) < len(writes):
+            return False
+        return all(self.positions.get(each, b"") == at for each, at in expected.items())
 
 
 class Watched:
-    """The positions that one connection watches, and writes that rely on them.
+    """The transaction that the next write goes into.
 
     Args:
         server: where to.
@@ -43,15 +67,8 @@ class Watched:
 
     def __init__(self, server: Server, keys: Keys, expire_s: int) -> None:
         self._server, self._keys, self._expire_s = server, keys, expire_s
-        self._held: Held | None = None
-        #: As they were read after they were watched.
-        self._positions: dict[int, object] = {}
-        self._is_possible = True
-
-    def forget(self, partitions: Iterable[int]) -> None:
-        """Watch these no more."""
-        for partition in partitions:
-            self._positions.pop(partition, None)
+        self._begun: _Begun | None = None
+        self._refusals = 0
 
     async def write(self, writes: Sequence[PartitionWrite]) -> bool:
         """Write all partitions' states and positions, or nothing; return whether it was done.
@@ -59,50 +76,50 @@ class Watched:
         Raises:
             StoreUnavailable, StreamError: as `Server.send`. All may have been written, or nothing.
         """
-        held = self._held
-        if held is None or not self._are_as_expected(writes):
+        begun = self._begun
+        if begun is None or not begun.is_for(writes):
             return False
-        commands, watched = self._transaction(writes), list(self._positions)
-        # Nobody else may take it meanwhile; it comes back once it watches again.
-        self._held, self._positions = None, {}
-        answers = await self._server.send_on(held, [*commands, *self._watching(watched)])
+        # Nobody else may take it meanwhile.
+        self._begun = None
+        commands, watched = self._transaction(writes), list(begun.positions)
+        every = [*commands, *self._beginning(watched)]
+        answers = await self._server.send_on(begun.held, every)
         if answers is None:
             return False
-        done = _is_done(answers[: len(commands)])
-        if done:
-            await self._take(held, watched, answers[len(commands) :])
-        else:
-            await self._give_up(held, for_good=any(map(_is_for_good, answers)))
-        return done
+        ended = answers[: len(commands)]
+        if _is_done(ended):
+            self._refusals = 0
+            await self._take(begun.held, watched, answers[len(commands) :])
+            return True
+        self._refusals += _has_error(ended)
+        await begun.held.close()
+        return False
 
     async def begin(self, partitions: Iterable[int]) -> None:
-        """Watch these partitions too, for the next write; nothing is lost where that fails."""
-        wanted = list({*self._positions, *partitions})
-        if not self._is_possible or len(wanted) > MOST_PARTITIONS:
-            return
-        held, self._held, self._positions = self._held, None, {}
-        with suppress(StoreUnavailable):
-            held = held or await self._server.hold()
-            if held is None:
-                self._is_possible = False
-                return
-            # One may have been begun; that there is none is an error that does not matter.
-            commands: list[Command] = [("DISCARD",), ("UNWATCH",), *self._watching(wanted)]
-            answers = await self._server.send_on(held, commands)
-            if answers is not None:
-                await self._take(held, wanted, answers[2:])
+        """Begin a transaction for these partitions too; nothing is lost where that fails.
 
-    def _are_as_expected(self, writes: Sequence[PartitionWrite]) -> bool:
-        """Whether the positions are those that the writes, one a partition, expect."""
-        expected = {
-            each.partition: None if each.expected is None else b"%d" % each.expected
-            for each in writes
-        }
-        if not len(expected) == len(writes) > 0:
-            return False
-        return all(self._positions.get(each, b"") == at for each, at in expected.items())
+        Raises:
+            StreamError: as `Server.hold`.
+        """
+        asked = list(partitions)
+        if not 0 < len(asked) <= MOST_PARTITIONS or self._refusals >= MOST_REFUSALS:
+            return
+        begun, self._begun = self._begun, None
+        known = [] if begun is None else list(begun.positions)
+        # Those that were written last, first: others may have moved to another worker.
+        wanted = list(dict.fromkeys([*asked, *known]))[:MOST_PARTITIONS]
+        ending: list[Command] = [] if begun is None else [("DISCARD",)]
+        with suppress(StoreUnavailable):
+            held = await self._server.hold() if begun is None else begun.held
+            if held is None:
+                self._refusals = MOST_REFUSALS
+                return
+            answers = await self._server.send_on(held, [*ending, *self._beginning(wanted)])
+            if answers is not None:
+                await self._take(held, wanted, answers[len(ending) :])
 
     def _transaction(self, writes: Sequence[PartitionWrite]) -> list[Command]:
+        """Return the commands that write all and end the transaction."""
         pairs: list[bytes] = []
         for write in writes:
             keys = self._keys.states(write.partition, list(write.states))
@@ -116,33 +133,31 @@ class Watched:
         every: Command = ("MSETEX", len(pairs) // 2, *pairs, "EX", self._expire_s)
         return [every, *(("PERSIST", key) for key in positions), ("EXEC",)]
 
-    def _watching(self, partitions: Sequence[int]) -> list[Command]:
+    def _beginning(self, partitions: Sequence[int]) -> list[Command]:
+        """Return the commands that watch and read positions and begin a transaction."""
         keys = [self._keys.position(each) for each in partitions]
         return [("WATCH", *keys), ("MGET", *keys), ("MULTI",)]
 
     async def _take(self, held: Held, partitions: Sequence[int], answers: Sequence[object]) -> None:
-        if any(isinstance(each, BaseException) for each in answers):
-            await self._give_up(held, for_good=True)
-            return
-        self._held = held
-        self._positions = dict(zip(partitions, cast(list[object], answers[1]), strict=True))
-
-    async def _give_up(self, held: Held, *, for_good: bool) -> None:
-        """Watch nothing until it is begun again; never, where the server does not do this."""
-        if for_good:
-            self._is_possible = False
+        """Take what was begun for the next write, by the answers to its commands."""
+        if _has_error(answers):
+            self._refusals += 1
             await held.close()
-        else:
-            self._held = held
+            return
+        positions = dict(zip(partitions, cast(list[object], answers[1]), strict=True))
+        # Another call may have begun one meanwhile.
+        other, self._begun = self._begun, _Begun(held, positions)
+        if other is not None:
+            await other.held.close()
+
+
+def _has_error(answers: Sequence[object]) -> bool:
+    return any(isinstance(each, BaseException) for each in answers)
 
 
 def _is_done(answers: Sequence[object]) -> bool:
-    """Whether a transaction was executed, by the answers to its commands."""
-    results = answers[-1]
-    return isinstance(results, list) and not isinstance(results[0], BaseException)
-
-
-def _is_for_good(answer: object) -> bool:
-    if isinstance(answer, NoPermissionError):
-        return True
-    return isinstance(answer, BaseException) and any(each in str(answer) for each in _NEVER)
+    """Whether a transaction was executed as a whole, by the answers to its commands."""
+    *queued, results = answers
+    if not isinstance(results, list) or len(results) != len(queued):
+        return False
+    return not _has_error([*queued, *results])

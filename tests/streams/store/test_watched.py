@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -88,8 +88,11 @@ async def test_another_worker_that_wrote_meanwhile_fences(
     assert await store.write([put(0, 2, 3, a=b"mine")]) == [WriteOutcome(0, FENCED, 7)]
     assert calls(client, "exec") == 2
     assert await contents(store, 0) == {"a": b"7"}
-    await written(other, 7, 8)
     await other.close()
+    # Where it is the owner again, it goes on as before.
+    await written(store, 7, 8)
+    await written(store, 8, 9)
+    assert calls(client, "exec") == 3
 
 
 async def test_one_fenced_partition_does_not_stop_the_others(
@@ -106,6 +109,40 @@ async def test_one_fenced_partition_does_not_stop_the_others(
     await other.close()
 
 
+async def test_writes_side_by_side_are_guarded_each_and_leave_no_connections(
+    server: EmbeddedValkey, client: redis.Redis
+) -> None:
+    store, other = (RedisStore(server.url, namespace="app") for _ in range(2))
+    for position in range(1, 30):
+        before = position - 1 or None
+        mine = [store.write([put(each, before, position, a=b"mine")]) for each in range(3)]
+        theirs = other.write([put(0, before, position + 50, a=b"theirs")])
+        outcomes = await asyncio.gather(*mine, theirs)
+        kinds = [outcome.kind for (outcome,) in outcomes]
+        assert kinds[1:3] == [APPLIED, APPLIED]
+        assert {kinds[0], kinds[3]} in ({APPLIED, FENCED}, {APPLIED, BEHIND})
+        stored = (await store.positions([0]))[0]
+        assert stored == (position if kinds[0] is APPLIED else position + 50)
+        client.set(Keys("app").position(0), position)
+    assert client.info("clients")["connected_clients"] < 12
+    for each in (store, other):
+        await each.close()
+
+
+async def test_partitions_that_moved_away_are_watched_no_more(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    for partition in range(1, MOST_PARTITIONS + 10):
+        await store.write([put(partition, None, 1)])
+    last = MOST_PARTITIONS + 9
+    before = calls(client, "exec")
+    for position in (2, 3):
+        await store.write(
+            [put(last, position - 1, position), put(last - 9, position - 1, position)]
+        )
+    assert calls(client, "exec") == before + 2
+
+
 @pytest.mark.parametrize("lost", ["all", "position"])
 async def test_a_server_that_lost_its_data_is_behind(
     store: RedisStore, client: redis.Redis, lost: str
@@ -117,6 +154,17 @@ async def test_a_server_that_lost_its_data_is_behind(
         client.delete(Keys("app").position(0))
     assert await store.write([put(0, 2, 3, a=b"3")]) == [WriteOutcome(0, BEHIND, None)]
     assert await store.positions([0]) == {0: None}
+    await written(store, None, 1)
+    before = calls(client, "exec")
+    await written(store, 1, 2)
+    assert calls(client, "exec") == before + 1
+
+
+async def test_a_write_of_nothing_asks_nothing(server: EmbeddedValkey, client: redis.Redis) -> None:
+    store = RedisStore(server.url, namespace="app")
+    before = client.info("stats")["total_connections_received"]
+    assert await store.write([]) == []
+    assert client.info("stats")["total_connections_received"] == before
 
 
 async def test_a_connection_that_died_is_made_again(store: RedisStore, client: redis.Redis) -> None:
@@ -165,7 +213,7 @@ async def test_a_full_server_writes_neither_states_nor_position(
     assert calls(client, "exec") == before + 1
 
 
-@pytest.mark.parametrize("command", ["MSETEX", "WATCH", "MULTI", "EXEC", "PERSIST"])
+@pytest.mark.parametrize("command", ["MSETEX", "WATCH", "MULTI", "EXEC", "DISCARD", "PERSIST"])
 async def test_a_user_without_a_right_to_it_writes_by_the_script(
     server: EmbeddedValkey, client: redis.Redis, command: str
 ) -> None:
@@ -173,12 +221,17 @@ async def test_a_user_without_a_right_to_it_writes_by_the_script(
     store = RedisStore(f"redis://risk:pw@127.0.0.1:{server.port}/0", namespace="app", expire_s=100)
     for position in range(1, 6):
         await written(store, position - 1 or None, position)
-    assert await contents(store, 0) == {"a": b"5"}
+        await store.write([put(position, None, 1)])
+    before = calls(client, "multi")
+    for position in range(6, 9):
+        await written(store, position - 1, position)
+    assert calls(client, "multi") == before
+    assert await contents(store, 0) == {"a": b"8"}
     assert client.ttl(Keys("app").position(0)) == -1
     await store.close()
 
 
-async def test_a_server_that_does_not_know_the_command_is_asked_once(
+async def test_a_server_that_does_not_know_the_command_is_left_alone(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "renamed").write_text('rename-command MSETEX ""\n')
@@ -188,20 +241,23 @@ async def test_a_server_that_does_not_know_the_command_is_asked_once(
         redis.Redis.from_url(old.url) as client,
     ):
         store = RedisStore(old.url, namespace="app", expire_s=100)
-        for position in (1, 2):
+        for position in range(1, 6):
             await written(store, position - 1 or None, position)
         before = calls(client, "multi")
-        for position in range(3, 6):
+        for position in range(6, 9):
             await written(store, position - 1, position)
         assert calls(client, "multi") == before
-        assert await contents(store, 0) == {"a": b"5"}
+        assert await contents(store, 0) == {"a": b"8"}
         await store.close()
 
 
-async def test_so_many_partitions_are_not_watched(valkey_url: str) -> None:
-    store = RedisStore(valkey_url, namespace=uuid.uuid4().hex)
+async def test_so_many_partitions_are_not_watched(
+    server: EmbeddedValkey, client: redis.Redis
+) -> None:
+    store = RedisStore(server.url, namespace="app")
     every = range(MOST_PARTITIONS + 1)
     for position in (1, 2, 3):
         outcomes = await store.write([put(each, position - 1 or None, position) for each in every])
         assert [each.kind for each in outcomes] == [APPLIED] * len(every)
+    assert calls(client, "watch") == 0
     await store.close()
