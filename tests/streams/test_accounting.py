@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Callable
 
 import orjson
+import pytest
 
 from tests.streams.harness import Stream, headers
 from tests.streams.synthetic import Sent, bad_records, payments, sent
 
-EVENTS = 200_000
 BAD_EVERY = 500
 
 
-async def test_200_000_events_with_every_500th_bad_are_all_accounted_for(
-    make_stream: Callable[..., Stream], apache_kafka: str
+@pytest.mark.parametrize("number", [50_000, pytest.param(200_000, marks=pytest.mark.slow)])
+async def test_events_of_which_every_500th_is_bad_are_all_accounted_for(
+    make_stream: Callable[..., Stream], apache_kafka: str, number: int
 ) -> None:
-    events = payments(EVENTS, accounts=5_000, terminals=10_000)
+    events = payments(number, accounts=5_000, terminals=10_000)
     records: list[Sent] = []
     expected: Counter[str] = Counter()
     for at, event in enumerate(events):
