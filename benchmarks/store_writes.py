@@ -12,12 +12,13 @@ import asyncio
 import os
 import random
 import tempfile
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 from benchmarks.machine import cpu_s
 from streams.embedded.valkey import EmbeddedValkey
-from streams.store.base import PartitionWrite
+from streams.store.base import PartitionWrite, WriteOutcome
 from streams.store.redis.store import RedisStore
 
 _BATCHES = (4, 64, 256, 1_024, 4_096)
@@ -25,8 +26,10 @@ _STATES, _REPETITIONS = 100_000, 3
 _PARTITIONS, _ACCOUNTS, _STATE_BYTES = 4, 2_500, 1_028
 _EXPIRE_S = 180 * 86_400
 
+Write = Callable[[Sequence[PartitionWrite]], Awaitable[list[WriteOutcome]]]
 
-async def _write(store: RedisStore, batch: int, batches: int, start: int) -> None:
+
+async def _write(write: Write, batch: int, batches: int, start: int) -> None:
     """Write so many batches, each of other accounts; positions go on from a start."""
     state = os.urandom(_STATE_BYTES)
     accounts = [[f"{at:016d}" for at in range(_ACCOUNTS)] for _ in range(_PARTITIONS)]
@@ -40,7 +43,7 @@ async def _write(store: RedisStore, batch: int, batches: int, start: int) -> Non
             )
             for partition, mine in enumerate(accounts)
         ]
-        outcomes = await store.write(writes)
+        outcomes = await write(writes)
         assert all(each.done for each in outcomes)
 
 
@@ -48,13 +51,12 @@ async def _measure(server: EmbeddedValkey, batch: int, *, by_script: bool) -> fl
     """Return the server's CPU for a state, in µs."""
     namespace = f"{batch}-{by_script}-{random.random()}"
     store = RedisStore(server.url, namespace=namespace, expire_s=_EXPIRE_S)
-    if by_script:
-        store.write = store.write_by_script  # type: ignore[method-assign]
+    write = store.write_by_script if by_script else store.write
     warm, batches = 20, max(_STATES // batch, 50)
-    await _write(store, batch, warm, 0)
+    await _write(write, batch, warm, 0)
     assert server.pid is not None
     before_s = cpu_s(server.pid)
-    await _write(store, batch, batches, warm)
+    await _write(write, batch, batches, warm)
     taken_s = cpu_s(server.pid) - before_s
     await store.close()
     return taken_s / (batches * batch) * 1e6

@@ -33,7 +33,6 @@ class Outputs:
     scores: list[ConsumerRecord] = field(default_factory=list)
     alerts: list[ConsumerRecord] = field(default_factory=list)
     dead_letters: list[ConsumerRecord] = field(default_factory=list)
-
     _answers: set[tuple[object, ...]] = field(default_factory=set)
 
     @property

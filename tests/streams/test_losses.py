@@ -71,7 +71,7 @@ async def test_a_loss_is_told_and_waits_until_it_is_accepted(
         second = stream.begun()
         topic = stream.settings.topics.transactions
         wait_for(lambda: f"partition 1 of {topic}" in not_ready(second), 60, "/readyz to name it")
-        line = next(each for each in second.log_path.read_text().splitlines() if "is lost" in each)
+        (line,) = [each for each in second.log_path.read_text().splitlines() if "is lost" in each]
         assert "ERROR" in line
         assert "from 0 to 39" in line
         assert "riskstream state repair" in line

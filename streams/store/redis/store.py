@@ -1,6 +1,4 @@
-"""A state store in Redis or Valkey: one MGET a partition to read, and to write one
-transaction of all partitions, or one script for each.
-"""
+"""A state store in Redis or Valkey: one MGET a partition to read, one round trip to write."""
 
 from __future__ import annotations
 
