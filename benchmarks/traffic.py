@@ -91,12 +91,13 @@ def expected(bundle: Path, records: Sequence[Record]) -> dict[str, float]:
     scorer = Scorer(loaded, Device.CPU)
     decoder = Decoder(loaded.manifest.schema)
     columns = decoder.decode([each.value for each in records], 2**60).columns
-    names, index = index_accounts(columns.accounts)
-    states = scorer.layout.zeros(len(names))
+    states: dict[str, bytes] = {}
     scores: list[float] = []
     for start in range(0, len(columns), _CHUNK):
-        here = np.arange(start, min(start + _CHUNK, len(columns)))
-        scored = scorer.score(columns.take(here), states, index[here])
-        states = scored.states
+        here = columns.take(np.arange(start, min(start + _CHUNK, len(columns))))
+        names, index = index_accounts(here.accounts)
+        before = scorer.layout.decode([states.get(name) for name in names])
+        scored = scorer.score(here, before, index)
+        states |= zip(names, scorer.layout.encode(scored.states), strict=True)
         scores += scored.scores.tolist()
     return dict(zip(columns.event_ids, scores, strict=True))

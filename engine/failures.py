@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.columns import Decoded, Reason, Reject
-from engine.scorer import Scored
+from engine.scored import Scored
 
 _SHOWN = 60
 

@@ -17,7 +17,9 @@ from engine.columns import Columns, Reject
 from engine.decode import Decoder
 from engine.failures import set_aside
 from engine.knowledge import Knowledge
-from engine.scorer import Scored, Scorer
+from engine.scored import Scored
+from engine.scorer import Scorer
+from engine.waves import index_accounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class OfflineScorer:
         self, columns: Columns, index: NDArray[np.int64], labels: NDArray[np.float32] | None
     ) -> Scored:
         shared = self.knowledge.read(columns)
-        touched, local = np.unique(index, return_inverse=True)
+        touched, local = index_accounts(index.tolist())
         scored = self._scorer.score(
             columns, self._states[touched], local, shared, self._with_features
         )

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from engine.columns import Columns, Reject
 from engine.hashing import event_ids
-from engine.scorer import Scored, Scorer
+from engine.scored import Scored
+from engine.scorer import Scorer
 
 #: How many hex digits of a bundle's digest a record carries.
 DIGEST_SHOWN = 12

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from engine.errors import BundleError
 from engine.fit import check_graphs
 from engine.graph import Graph
 from engine.knowledge import check_fields
-from engine.manifest import ReasonGroup, Thresholds
+from engine.manifest import Thresholds
 from engine.runtime import ort
+from engine.scored import Contribution, Scored
 from engine.shared import kept_columns, kept_features
 from engine.waves import waves
 
@@ -28,84 +29,7 @@ _EXPLAINED = 64
 #: What became of some events: the arrays of :class:`Scored` by their names.
 _Part = dict[str, Any]
 
-__all__ = ["DECISIONS", "Contribution", "Decision", "Scored", "Scorer"]
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """How far a group of features moved the score; more than 0 is towards risk.
-
-    In log-odds, or in what the bundle counts its reasons in.
-    """
-
-    group: ReasonGroup
-    log_odds: float
-
-    @property
-    def shown(self) -> float:
-        """How far, as an alert has it: to three digits after the point."""
-        return round(self.log_odds, 3)
-
-    @property
-    def is_reason(self) -> bool:
-        """Whether it speaks for risk, by more than the rounding of another batch would."""
-        return self.shown > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """The scores of ``n`` events of ``u`` accounts.
-
-    Args:
-        scores: calibrated probabilities; float32 ``[n]``.
-        decisions: places among the bundle's decisions; int64 ``[n]``.
-        duplicate: whether the account has seen the event's id before; bool ``[n]``.
-        late: whether the event is far older than its account's last; bool ``[n]``.
-        failed: whether the graph gave a score or a state that is no finite number, so that the
-            event has no score and has left its account's state as it was; bool ``[n]``.
-        states: the accounts' new states; record array ``[u]``.
-        reasons: for each event that is not approved and no duplicate, its place to the
-            contributions, strongest first.
-        kept: what shared entities need of the columns that the model made of each event
-            (:func:`engine.shared.kept_features`); float32 ``[n, k]``.
-        features: all these columns, where they were asked for; float32 ``[n, f]``.
-        outputs: what the graph gives beside the score, where it does; float32 ``[n, k]``.
-    """
-
-    scores: NDArray[np.float32]
-    decisions: NDArray[np.int64]
-    duplicate: NDArray[np.bool_]
-    late: NDArray[np.bool_]
-    failed: NDArray[np.bool_]
-    states: NDArray[Any]
-    reasons: Mapping[int, Sequence[Contribution]]
-    kept: NDArray[np.float32]
-    features: NDArray[np.float32] | None = None
-    outputs: NDArray[np.float32] | None = None
-
-    @staticmethod
-    def concatenate(parts: Sequence[Scored]) -> Scored:
-        """Return one or more parts, one after the other, with the states of the last."""
-        starts = np.cumsum([0, *(len(each.scores) for each in parts)]).tolist()
-        reasons = {
-            start + place: found
-            for start, each in zip(starts, parts, strict=False)
-            for place, found in each.reasons.items()
-        }
-        features = [each.features for each in parts if each.features is not None]
-        outputs = [each.outputs for each in parts if each.outputs is not None]
-        return Scored(
-            scores=np.concatenate([each.scores for each in parts]),
-            decisions=np.concatenate([each.decisions for each in parts]),
-            duplicate=np.concatenate([each.duplicate for each in parts]),
-            late=np.concatenate([each.late for each in parts]),
-            failed=np.concatenate([each.failed for each in parts]),
-            states=parts[-1].states,
-            reasons=reasons,
-            kept=np.concatenate([each.kept for each in parts]),
-            features=np.concatenate(features) if features else None,
-            outputs=np.concatenate(outputs) if outputs else None,
-        )
+__all__ = ["DECISIONS", "Decision", "Scorer"]
 
 
 class Scorer:
@@ -171,49 +95,78 @@ class Scorer:
             columns: ``n`` events.
             states: the states of the batch's accounts before it; record array ``[u]``, which
                 stays as it is.
-            account_index: each event's place in ``states``; int64 ``[n]``.
+            account_index: each event's place in ``states``; int64 ``[n]``, numbered by the
+                accounts' first events (:func:`engine.waves.index_accounts`).
             shared: the closed buckets of each event's shared entities: the graph's input to
                 float32 ``[n, buckets, quantities]``.
             with_features: whether :attr:`Scored.features` are wanted.
+
+        Raises:
+            ValueError: the states are not those of the events' accounts, in the order of these.
         """
         if with_features:
             self._check_has_features()
-        n, after, alerts = len(columns), states.copy(), _Alerts()
+        n, alerts, found = len(columns), _Alerts(), waves(account_index)
+        _check_states(states, found)
         inputs = {**columns.values, **(shared or {})}
         inputs |= {name: np.full(n, value) for name, value in self._parameters.items()}
-        found = waves(account_index)
-        parts = []
-        for wave in found:
-            feeds, accounts = inputs, account_index
-            if len(found) > 1:
-                feeds = {name: values[wave] for name, values in inputs.items()}
-                accounts = account_index[wave]
-            parts.append(self._score_wave(feeds, wave, accounts, after, alerts, with_features))
-        if not parts:
-            parts.append(self._nothing(with_features))
-        values = parts[0] if len(parts) == 1 else _by_place(n, found, parts)
+        if not found:
+            values, after = self._nothing(with_features), states
+        elif len(found) == 1:
+            values, after = self._score_wave(inputs, found[0], states, alerts, with_features)
+        else:
+            own = [account_index[wave] for wave in found]
+            values, after = self._score_waves(inputs, found, own, states, alerts, with_features)
         return Scored(**values, states=after, reasons=self._explain(alerts))
+
+    def _score_waves(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        found: Sequence[NDArray[np.int64]],
+        accounts: Sequence[NDArray[np.int64]],
+        states: NDArray[Any],
+        alerts: _Alerts,
+        with_features: bool,
+    ) -> tuple[_Part, NDArray[Any]]:
+        """Score wave after wave, of which the first has every account, in the states' order."""
+        order = np.concatenate(found)
+        ordered = {name: values[order] for name, values in inputs.items()}
+        parts: list[_Part] = []
+        after, end = states, 0
+        for wave, own in zip(found, accounts, strict=True):
+            start, end = end, end + len(wave)
+            feeds = {name: values[start:end] for name, values in ordered.items()}
+            before = after[own] if parts else states
+            part, new = self._score_wave(feeds, wave, before, alerts, with_features)
+            if parts:
+                after[own] = new
+            else:
+                after = new
+            parts.append(part)
+        return _in_place(order, parts), after
 
     def _score_wave(
         self,
         feeds: Mapping[str, NDArray[Any]],
         wave: NDArray[np.int64],
-        accounts: NDArray[np.int64],
         states: NDArray[Any],
         alerts: _Alerts,
         with_features: bool,
-    ) -> _Part:
-        """Score events of different accounts, and bring these accounts' states on."""
-        feeds = {**feeds, **{f"state_{each}": states[each][accounts] for each in self.layout.sizes}}
+    ) -> tuple[_Part, NDArray[Any]]:
+        """Score events of different accounts, and return these accounts' new states too."""
+        own = {f"state_{each}": np.ascontiguousarray(states[each]) for each in self.layout.sizes}
+        feeds = {**feeds, **own}
         result = self._model.run(feeds)
         scores, duplicate, outputs = result["score"], result["duplicate"], result.get("outputs")
         failed, level = ~_is_finite(result), self.decide(scores, outputs)
         if np.count_nonzero(level):
             alerts.keep(wave, (level > 0) & ~duplicate & ~failed, feeds)
-        has_state = ~failed if np.count_nonzero(failed) else slice(None)
+        new = np.empty_like(states)
         for dtype in self.layout.sizes:
-            states[dtype][accounts[has_state]] = result[f"new_state_{dtype}"][has_state]
-        return {
+            new[dtype] = result[f"new_state_{dtype}"]
+        if np.count_nonzero(failed):
+            new[failed] = states[failed]
+        part = {
             "scores": scores,
             "decisions": level,
             "duplicate": duplicate,
@@ -223,6 +176,7 @@ class Scorer:
             "features": self._reasons.run(feeds)["features"] if with_features else None,
             "outputs": outputs if self.manifest.outputs else None,
         }
+        return part, new
 
     def with_kept(self, columns: Columns, scored: Scored) -> Columns:
         """Return scored events with their kept features, which shared entities need of them."""
@@ -268,17 +222,29 @@ class Scorer:
         return reasons
 
 
-def _by_place(n: int, found: Sequence[NDArray[np.int64]], parts: Sequence[_Part]) -> _Part:
-    """Return what became of ``n`` events, by their places, from what became of each wave's."""
+def _check_states(states: NDArray[Any], found: Sequence[NDArray[np.int64]]) -> None:
+    accounts = len(found[0]) if found else 0
+    if len(states) != accounts:
+        raise ValueError(
+            f"a batch must have a state for each of the {accounts} accounts, however: {len(states)}"
+        )
+
+
+def _in_place(order: NDArray[np.int64], parts: Sequence[_Part]) -> _Part:
+    """Return what became of the events by their places, from what became of each wave's.
+
+    Args:
+        order: the places of all waves' events, one after the other.
+        parts: of each wave.
+    """
     values: _Part = {}
     for name, first in parts[0].items():
         if first is None:
             values[name] = None
             continue
-        whole = np.empty((n, *first.shape[1:]), dtype=first.dtype)
-        for wave, part in zip(found, parts, strict=True):
-            whole[wave] = part[name]
-        values[name] = whole
+        ordered = np.concatenate([part[name] for part in parts])
+        values[name] = np.empty_like(ordered)
+        values[name][order] = ordered
     return values
 
 

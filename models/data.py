@@ -21,7 +21,7 @@ from engine.hashing import hash_strings
 from engine.knowledge import Knowledge
 from engine.schema import Schema
 from engine.shared import kept_columns, kept_features
-from engine.waves import waves
+from engine.waves import index_accounts, waves
 from models.scorer import Scorer
 
 #: Events of one wave that are taken at once; more do not fit the processor's caches.
@@ -143,7 +143,8 @@ class _Walk:
     def segment(self, rows: slice, shared: Mapping[str, NDArray[np.float32]]) -> None:
         """Make the features of these rows, whose buckets are ``shared``."""
         buckets = {name: torch.from_numpy(part) for name, part in shared.items()}
-        for wave in waves(self.owner[rows].numpy()):
+        _, index = index_accounts(self.owner[rows].tolist())
+        for wave in waves(index):
             for place in torch.split(torch.from_numpy(wave), _SLICE):
                 self._batch(place + rows.start, {n: part[place] for n, part in buckets.items()})
 

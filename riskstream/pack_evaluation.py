@@ -11,7 +11,7 @@ from engine.bundle import Bundle
 from engine.columns import Columns
 from engine.errors import HistoryError
 from engine.history import History
-from engine.scorer import Scored
+from engine.scored import Scored
 from models.packs.registry import find_pack
 from riskstream.histories import Scoring, score_history
 from streams.settings import Settings

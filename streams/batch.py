@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.columns import Reject
 from engine.records import Record, dead_letter
+from streams.clocks import NO_LIMIT
 from streams.consumed import Consumed, runs
 
 
@@ -113,8 +114,9 @@ class Batch(msgspec.Struct, Generic[ContentT], frozen=True, dict=True):
 
     def is_before(self, limit_ms: int, blocked: Set[int] = frozenset()) -> bool:
         """Whether all records are before a time, and of no partition that is blocked."""
-        late = self.content.time_ms.max(initial=0) >= limit_ms
-        return not late and not blocked & self.epochs.keys()
+        if blocked & self.epochs.keys():
+            return False
+        return limit_ms >= NO_LIMIT or self.content.time_ms.max(initial=0) < limit_ms
 
     def cut(
         self, limit_ms: int, blocked: Set[int] = frozenset()

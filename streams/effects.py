@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.columns import Decoded, Reason, Reject
-from engine.scorer import Scored, Scorer
+from engine.scored import Scored
+from engine.scorer import Scorer
 from streams.batch import Batch
 from streams.loops import both
 from streams.metrics import Metrics, add_to

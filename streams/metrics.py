@@ -52,7 +52,7 @@ class BatchHistogram(Collector):
                 self._counts[bisect_left(self._few_bounds, value)] += 1
                 self._sum += value
             return
-        places = np.searchsorted(self._bounds, values, side="left")
+        places = self._bounds.searchsorted(values, side="left")
         self._counts += np.bincount(places, minlength=len(self._counts))
         self._sum += float(values.sum())
 

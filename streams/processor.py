@@ -31,7 +31,8 @@ from engine.columns import Columns, Decoded, Reject
 from engine.decode import Decoder
 from engine.failures import set_aside
 from engine.records import Encoder, Times
-from engine.scorer import Scored, Scorer
+from engine.scored import Scored
+from engine.scorer import Scorer
 from engine.waves import index_accounts
 from streams.batch import Batch, dead_letters, grouped, rekeyed
 from streams.consumed import Consumed
@@ -242,9 +243,11 @@ class Processor:
 
     def _is_new(self, batch: Batch[Decoded]) -> NDArray[np.bool_]:
         """Return which records' results have not been published; bool ``[n]``."""
-        topic, firsts = self._settings.topics.transactions, batch.firsts
-        published = {each: self._outbox.published(topic, each) for each in firsts}
-        if all(published[each] <= first for each, first in firsts.items()):
+        topic = self._settings.topics.transactions
+        published = {each: self._outbox.published(topic, each) for each in batch.positions}
+        if not any(published.values()) or all(
+            published[each] <= first for each, first in batch.firsts.items()
+        ):
             return np.ones(len(batch), dtype=np.bool_)
         return batch.offsets >= np.array([published[each] for each in batch.partitions.tolist()])
 

@@ -14,7 +14,8 @@ from engine.device import Device
 from engine.manifest import Thresholds
 from engine.records import Encoder, Origin, Record, Times, dead_letter, without_event
 from engine.schema import Role
-from engine.scorer import Contribution, Scored, Scorer
+from engine.scored import Contribution, Scored
+from engine.scorer import Scorer
 from engine.waves import index_accounts
 from tests.bundles import LAYOUT, MANIFEST, SCHEMA, tiny_bundle
 from tests.engine.tools import NOW_MS, payment

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from engine.bundle import Bundle
 from engine.errors import BundleError
 from engine.manifest import Thresholds
-from engine.scorer import DECISIONS, Decision, Scored, Scorer
+from engine.scored import Scored
+from engine.scorer import DECISIONS, Decision, Scorer
 from engine.waves import index_accounts
 from tests.bundles import LAYOUT, TinyReference
 from tests.engine.tools import DAY_MS, NOW_MS, STREAMS, Paid, columns_of, pieces
@@ -84,13 +85,12 @@ def test_the_given_states_stay_as_they_are(scorer: Scorer, accounts: list[str]) 
     assert after.tobytes() != before
 
 
-def test_states_of_accounts_without_events_pass_through(scorer: Scorer) -> None:
-    states = scorer.layout.zeros(3)
-    states["float32"][:, 0] = [1, 2, 3]
+def test_states_of_accounts_without_events_are_refused(scorer: Scorer) -> None:
     columns = columns_of([Paid("e0", "b", NOW_MS, 5.0)])
-    after = scorer.score(columns, states, np.array([1])).states
-    assert after[[0, 2]].tobytes() == states[[0, 2]].tobytes()
-    assert after["float32"][1, 0] == 3
+    with pytest.raises(ValueError, match=r"have a state for each of the 1 accounts, however: 3"):
+        scorer.score(columns, scorer.layout.zeros(3), np.array([0]))
+    with pytest.raises(ValueError, match="numbered 0, 1, 2 by their first events"):
+        scorer.score(columns, scorer.layout.zeros(3), np.array([1]))
 
 
 def test_a_batch_without_events_is_scored(scorer: Scorer) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.waves import index_accounts, waves
 
-_indices = st.lists(st.integers(0, 6), max_size=60).map(lambda each: np.array(each, dtype=np.int64))
+_indices = st.lists(st.integers(0, 6), max_size=60).map(lambda each: index_accounts(each)[1])
 
 
 @given(_indices)
@@ -37,6 +38,18 @@ def test_there_are_as_many_waves_as_the_busiest_account_has_events(
 ) -> None:
     busiest = max(np.bincount(account_index).tolist(), default=0)
     assert len(waves(account_index)) == busiest
+
+
+@given(_indices)
+def test_the_first_wave_has_every_account_in_its_order(account_index: np.ndarray) -> None:
+    for first in waves(account_index)[:1]:
+        assert account_index[first].tolist() == list(range(int(account_index.max()) + 1))
+
+
+@pytest.mark.parametrize("account_index", [[1, 0], [0, 2], [2, 2, 2], [0, 0, 5, 1]])
+def test_accounts_numbered_otherwise_are_refused(account_index: list[int]) -> None:
+    with pytest.raises(ValueError, match="numbered 0, 1, 2 by their first events, however"):
+        waves(np.array(account_index, dtype=np.int64))
 
 
 @given(st.lists(st.text(max_size=2), max_size=60))
