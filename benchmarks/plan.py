@@ -17,6 +17,7 @@ from benchmarks.flat import run_flat
 from benchmarks.names import DEFAULT, ECHO, FAUST, QUIX, RISKSTREAM
 from benchmarks.paced import RATES, run_paced
 from benchmarks.setup import Bench, quix_python
+from benchmarks.steadiness import Steadiness, probe
 from benchmarks.traffic import expected, payments, publish
 
 PARTS = ("flat", "paced", "growth")
@@ -105,17 +106,20 @@ class Plan:
 def measure(bench: Bench, plan: Plan) -> dict[str, Any]:
     """Measure all parts of a plan; return every repetition."""
     found: dict[str, Any] = {}
+    probes: list[Steadiness] = []
     every = plan.contestants()
     if "flat" in plan.parts:
-        found["flat"] = _flat(bench, plan, every)
+        found["flat"] = _flat(bench, plan, every, probes)
     if {"paced", "growth"} & set(plan.parts):
         _warm_up_paced(bench, plan)
     if "paced" in plan.parts:
         half = _half_capacity(found)
-        found["paced"] = _paced(bench, plan, _without_slower_loops(every, found), half)
+        able = _without_slower_loops(every, found)
+        found["paced"] = _paced(bench, plan, able, half, probes)
     own = [each for each in every if each.name == RISKSTREAM]
     if "growth" in plan.parts and own:
         found["growth"] = _growth(bench, plan, own[0])
+    found["steadiness"] = [asdict(each) for each in probes]
     return found
 
 
@@ -139,14 +143,16 @@ def _growth(bench: Bench, plan: Plan, own: Contestant) -> dict[str, Any]:
     return found
 
 
-def _flat(bench: Bench, plan: Plan, every: list[Contestant]) -> dict[str, list[dict[str, Any]]]:
+def _flat(
+    bench: Bench, plan: Plan, every: list[Contestant], probes: list[Steadiness]
+) -> dict[str, list[dict[str, Any]]]:
     records = payments(plan.events, plan.accounts)
     bench.make_topic("backlog", plan.partitions)
     publish(bench.bootstrap, "backlog", records)
     reference = expected(bench.bundle, records)
     found: dict[str, list[dict[str, Any]]] = {each.name: [] for each in every}
     _warm_up(bench, plan)
-    for repetition, each in _turns(plan, every):
+    for repetition, each in _turns(plan, every, probes):
         bench.forget_states()
         try:
             result = run_flat(
@@ -183,11 +189,15 @@ def _warm_up_paced(bench: Bench, plan: Plan) -> None:
 
 
 def _paced(
-    bench: Bench, plan: Plan, every: list[Contestant], half: float | None
+    bench: Bench,
+    plan: Plan,
+    every: list[Contestant],
+    half: float | None,
+    probes: list[Steadiness],
 ) -> dict[str, list[list[dict[str, Any]]]]:
     found: dict[str, list[list[dict[str, Any]]]] = {each.name: [] for each in every}
     rates = [*RATES, *([half] if half else [])]
-    for repetition, each in _turns(plan, every):
+    for repetition, each in _turns(plan, every, probes):
         bench.forget_states()
         able = [rate for rate in rates if rate <= _MOST_PER_S.get(each.name, rate)]
         try:
@@ -208,9 +218,13 @@ def _paced(
     return found
 
 
-def _turns(plan: Plan, every: list[Contestant]) -> Iterator[tuple[int, Contestant]]:
+def _turns(
+    plan: Plan, every: list[Contestant], probes: list[Steadiness]
+) -> Iterator[tuple[int, Contestant]]:
+    """Yield whose turn it is, after a look at how steady the machine is."""
     for repetition in range(plan.repetitions):
         for each in every:
+            probes.append(probe())
             yield repetition, each
 
 

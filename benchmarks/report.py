@@ -78,6 +78,23 @@ def _head(found: dict[str, Any]) -> str:
         f"before {machine['load_before']:.1f}{_busy(machine)}; Python {machine['python']}, "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + f". Taken in {found['took_s'] / 60:.0f} minutes."
+        + _steadiness(found)
+    )
+
+
+def _steadiness(found: dict[str, Any]) -> str:
+    """Return how steady the machine was, where that was tried."""
+    probes = found.get("steadiness")
+    if not probes:
+        return ""
+    at_once, after = (
+        f"{_middle(probes, key):.0f} µs ({_range(probes, key, '.0f')})"
+        for key in ("at_once_us", "after_us")
+    )
+    return (
+        f"\n\nThe same small work, tried before each of {len(probes)} turns, took {at_once} right "
+        f"after itself, and {after} after some milliseconds of other work. On a machine of one's "
+        "own both are near the least; what lies above is what others took of the cores and caches."
     )
 
 
