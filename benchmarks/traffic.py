@@ -13,9 +13,9 @@ from confluent_kafka import Producer
 from engine.bundle import Bundle
 from engine.decode import Decoder
 from engine.device import Device
+from engine.offline import OfflineScorer
 from engine.records import Record
 from engine.scorer import Scorer
-from engine.waves import index_accounts
 
 _CHUNK = 20_000
 
@@ -88,16 +88,10 @@ def publish(bootstrap: str, topic: str, records: Iterable[Record]) -> None:
 def expected(bundle: Path, records: Sequence[Record]) -> dict[str, float]:
     """Return the score of each event by its id, as the core gives it."""
     loaded = Bundle.load(bundle)
-    scorer = Scorer(loaded, Device.CPU)
-    decoder = Decoder(loaded.manifest.schema)
-    columns = decoder.decode([each.value for each in records], 2**60).columns
-    states: dict[str, bytes] = {}
-    scores: list[float] = []
-    for start in range(0, len(columns), _CHUNK):
-        here = columns.take(np.arange(start, min(start + _CHUNK, len(columns))))
-        names, index = index_accounts(here.accounts)
-        before = scorer.layout.decode([states.get(name) for name in names])
-        scored = scorer.score(here, before, index)
-        states |= zip(names, scorer.layout.encode(scored.states), strict=True)
-        scores += scored.scores.tolist()
-    return dict(zip(columns.event_ids, scores, strict=True))
+    core = OfflineScorer(Decoder(loaded.manifest.schema), Scorer(loaded, Device.CPU))
+    scores: dict[str, float] = {}
+    for start in range(0, len(records), _CHUNK):
+        values = [each.value for each in records[start : start + _CHUNK]]
+        batch = core.score(values, 2**60)
+        scores |= zip(batch.columns.event_ids, batch.scored.scores.tolist(), strict=True)
+    return scores

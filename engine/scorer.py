@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -115,15 +116,16 @@ class Scorer:
         elif len(found) == 1:
             values, after = self._score_wave(inputs, found[0], states, alerts, with_features)
         else:
-            own = [account_index[wave] for wave in found]
-            values, after = self._score_waves(inputs, found, own, states, alerts, with_features)
+            values, after = self._score_waves(
+                inputs, found, account_index, states, alerts, with_features
+            )
         return Scored(**values, states=after, reasons=self._explain(alerts))
 
     def _score_waves(
         self,
         inputs: Mapping[str, NDArray[Any]],
         found: Sequence[NDArray[np.int64]],
-        accounts: Sequence[NDArray[np.int64]],
+        account_index: NDArray[np.int64],
         states: NDArray[Any],
         alerts: _Alerts,
         with_features: bool,
@@ -131,17 +133,15 @@ class Scorer:
         """Score wave after wave, of which the first has every account, in the states' order."""
         order = np.concatenate(found)
         ordered = {name: values[order] for name, values in inputs.items()}
-        parts: list[_Part] = []
-        after, end = states, 0
-        for wave, own in zip(found, accounts, strict=True):
-            start, end = end, end + len(wave)
-            feeds = {name: values[start:end] for name, values in ordered.items()}
-            before = after[own] if parts else states
-            part, new = self._score_wave(feeds, wave, before, alerts, with_features)
-            if parts:
-                after[own] = new
-            else:
-                after = new
+        feeds = [
+            {name: values[start:end] for name, values in ordered.items()}
+            for start, end in pairwise(accumulate(map(len, found), initial=0))
+        ]
+        first, after = self._score_wave(feeds[0], found[0], states, alerts, with_features)
+        parts = [first]
+        for each, wave in zip(feeds[1:], found[1:], strict=True):
+            own = account_index[wave]
+            part, after[own] = self._score_wave(each, wave, after[own], alerts, with_features)
             parts.append(part)
         return _in_place(order, parts), after
 

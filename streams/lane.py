@@ -15,7 +15,6 @@ import msgspec
 
 from streams.alignment import Alignment
 from streams.batch import Batch, ContentT
-from streams.clocks import NO_LIMIT
 from streams.consumed import Consumed
 from streams.handling import Begun, IsLeft, Outcome, Overlapping, Stepwise
 from streams.log import get_logger
@@ -286,9 +285,8 @@ class Lane(Generic[ContentT]):
         def is_gone(partition: int, epoch: int) -> bool:
             return partition not in self._stored or is_left(partition, epoch)
 
-        limit_ms = NO_LIMIT
-        if self._alignment.is_on:
-            limit_ms = self._alignment.limit(self.topic, self._waiting.oldest_ms)
+        oldest_ms = self._waiting.oldest_ms if self._alignment.is_on else 0
+        limit_ms = self._alignment.limit(self.topic, oldest_ms)
         return self._waiting.take(limit_ms, is_gone)
 
     def _tell_read(self, batch: Batch[ContentT]) -> None:

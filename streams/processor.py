@@ -244,12 +244,11 @@ class Processor:
     def _is_new(self, batch: Batch[Decoded]) -> NDArray[np.bool_]:
         """Return which records' results have not been published; bool ``[n]``."""
         topic = self._settings.topics.transactions
-        published = {each: self._outbox.published(topic, each) for each in batch.positions}
-        if not any(published.values()) or all(
-            published[each] <= first for each, first in batch.firsts.items()
-        ):
+        found = {each: self._outbox.published(topic, each) for each in batch.positions}
+        published = {each: before for each, before in found.items() if before}
+        if all(before <= batch.firsts[each] for each, before in published.items()):
             return np.ones(len(batch), dtype=np.bool_)
-        return batch.offsets >= np.array([published[each] for each in batch.partitions.tolist()])
+        return batch.offsets >= np.array([found[each] for each in batch.partitions.tolist()])
 
     def _reject(self, results: Results, records: Consumed, reject: Reject) -> None:
         topics, source = self._settings.topics, int(records.partitions[reject.row])
